@@ -1,0 +1,1 @@
+//! Order-preserving and compact encodings of bytes and numbers.

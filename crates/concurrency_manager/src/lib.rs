@@ -1,0 +1,1 @@
+//! The largest timestamp that a read has used.

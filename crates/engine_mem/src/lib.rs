@@ -1,0 +1,1 @@
+//! An ordered, snapshotting engine in memory that can crash.

@@ -1,0 +1,1 @@
+//! Real processes, real gRPC, the real client.

@@ -1,0 +1,1 @@
+//! Layout of a store's own key space.

@@ -1,0 +1,1 @@
+//! Snapshots and writes of a region, with or without replication.

@@ -1,0 +1,1 @@
+//! Logs in the unified format, with redaction of keys and values.

@@ -1,0 +1,1 @@
+//! Multi-version reads and the changes of one transaction command.

@@ -1,0 +1,1 @@
+//! Configuration values that can change while the server runs; sizes and durations.

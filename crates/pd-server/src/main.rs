@@ -1,0 +1,2 @@
+//! The placement driver alone.
+fn main() {}

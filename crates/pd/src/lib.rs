@@ -1,0 +1,1 @@
+//! The placement driver: members, timestamps, stores, regions, safe points.

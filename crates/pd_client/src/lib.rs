@@ -1,0 +1,1 @@
+//! How a store speaks to the placement driver.

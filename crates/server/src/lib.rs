@@ -1,0 +1,1 @@
+//! The node: configuration, start-up, gRPC and status server, shutdown.

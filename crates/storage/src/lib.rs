@@ -1,0 +1,1 @@
+//! Percolator transactions and raw access over `kv::Engine`.

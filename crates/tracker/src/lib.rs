@@ -1,0 +1,1 @@
+//! What one request cost: its times and what it scanned.

@@ -1,0 +1,1 @@
+//! Keys, timestamps, locks, writes and mutations of the transaction model.

@@ -1,0 +1,1 @@
+//! A thread pool for futures: multilevel feedback queues, work stealing, or stepped.
