@@ -45,8 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .filter(|name| name != TYPES_FROM_RAFT)
         .collect();
 
-    let messages = protobuf_codegen::gen(&set.file, &names, &Customize::default());
-    let services: BTreeMap<String, Vec<u8>> = grpcio_compiler::codegen::gen(&set.file, &names)
+    let messages = protobuf_codegen::r#gen(&set.file, &names, &Customize::default());
+    let services: BTreeMap<String, Vec<u8>> = grpcio_compiler::codegen::r#gen(&set.file, &names)
         .into_iter()
         .map(|file| (file.name.replace("_grpc.rs", ".rs"), file.content))
         .collect();

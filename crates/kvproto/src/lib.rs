@@ -5,7 +5,8 @@ pub use raft::eraftpb;
 /// Every schema file of `proto/`, encoded as a `google.protobuf.FileDescriptorSet`.
 ///
 /// `eraftpb.proto` is in it too, although its Rust types are [`eraftpb`].
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
 
 #[allow(warnings, clippy::all, clippy::restriction, clippy::pedantic)]
 mod generated {
