@@ -1,1 +1,18 @@
-//! What a storage engine must do, and the conformance suite that checks it.
+//! Crate root: the modules and what they export. It holds no logic of its own.
+#![doc = include_str!("../README.md")]
+
+mod cf;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod engine;
+mod error;
+mod options;
+mod stats;
+mod write_batch;
+
+pub use cf::Cf;
+pub use engine::{EngineIterator, Iterable, KvEngine, Peekable, Snapshot};
+pub use error::{Error, Result};
+pub use options::{IterOptions, ReadOptions, WriteOptions};
+pub use stats::{CfStats, EngineStats};
+pub use write_batch::WriteBatch;

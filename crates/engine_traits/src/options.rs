@@ -1,0 +1,85 @@
+//! What a caller may ask of a read, an iteration or a write.
+
+/// How a point read treats caches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadOptions {
+    /// Keep the blocks that were read. Off for large scans that would evict everything else.
+    pub fill_cache: bool,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        ReadOptions { fill_cache: true }
+    }
+}
+
+/// Bounds and limits of an iterator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IterOptions {
+    /// Inclusive; `None` is the beginning of the column family.
+    pub lower: Option<Vec<u8>>,
+    /// Exclusive; `None` is the end of the column family. A bound not above `lower` makes the
+    /// iterator empty.
+    pub upper: Option<Vec<u8>>,
+    /// Keep the blocks that were read.
+    pub fill_cache: bool,
+    /// The caller will not look at values; the engine may leave them out.
+    pub key_only: bool,
+    /// Fail with [`Error::TooManySkipped`] when one step passes more deleted or overwritten
+    /// entries than this. 0 is no limit; engines without such entries ignore it.
+    ///
+    /// [`Error::TooManySkipped`]: crate::Error::TooManySkipped
+    pub max_skipped_internal: u64,
+}
+
+impl Default for IterOptions {
+    fn default() -> Self {
+        IterOptions {
+            lower: None,
+            upper: None,
+            fill_cache: true,
+            key_only: false,
+            max_skipped_internal: 0,
+        }
+    }
+}
+
+impl IterOptions {
+    /// The default options within `[lower, upper)`.
+    pub fn between(lower: impl Into<Vec<u8>>, upper: impl Into<Vec<u8>>) -> Self {
+        IterOptions {
+            lower: Some(lower.into()),
+            upper: Some(upper.into()),
+            ..Default::default()
+        }
+    }
+
+    /// Whether no key at all can lie within the bounds.
+    pub fn is_empty_range(&self) -> bool {
+        match (&self.lower, &self.upper) {
+            (Some(lower), Some(upper)) => lower >= upper,
+            (None, Some(upper)) => upper.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+/// How durable a write is when [`KvEngine::write`] returns.
+///
+/// [`KvEngine::write`]: crate::KvEngine::write
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WriteOptions {
+    /// Return only after the write-ahead log is on stable storage up to and including this write.
+    pub sync: bool,
+    /// Skip the write-ahead log: the write is lost in a crash unless its column families are
+    /// flushed first. Excludes `sync`.
+    pub disable_wal: bool,
+}
+
+impl WriteOptions {
+    /// Durable when the call returns.
+    pub const SYNCED: WriteOptions = WriteOptions {
+        sync: true,
+        disable_wal: false,
+    };
+}
