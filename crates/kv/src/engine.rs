@@ -1,0 +1,175 @@
+//! The seam between transactions and what replicates (or does not replicate) their writes.
+//!
+//! A write answers with a stream, because a replicated write has stages that callers act upon:
+//! a caller that subscribed to `Committed` may answer its client before the write is applied.
+
+use std::num::NonZeroU64;
+
+use engine_traits::{Cf, EngineIterator, IterOptions, ReadOptions};
+use futures::{Future, Stream};
+use kvproto::kvrpcpb;
+use runtime::Instant;
+use txn_types::{Key, TimeStamp, Value};
+
+use crate::Result;
+
+/// One change of one region. Keys are encoded keys as regions know them, without the prefix that
+/// separates data from local state inside an engine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Modify {
+    /// Sets a key.
+    Put(Cf, Key, Value),
+    /// Removes a key, which need not exist.
+    Delete(Cf, Key),
+    /// Removes `[start, end)`; an empty end stands for the end of the region.
+    DeleteRange(Cf, Key, Key),
+}
+
+impl Modify {
+    /// The column family that it changes.
+    pub fn cf(&self) -> Cf {
+        match self {
+            Modify::Put(cf, ..) | Modify::Delete(cf, _) | Modify::DeleteRange(cf, ..) => *cf,
+        }
+    }
+
+    /// Bytes of keys and values.
+    pub fn size(&self) -> usize {
+        match self {
+            Modify::Put(_, key, value) => key.as_encoded().len() + value.len(),
+            Modify::Delete(_, key) => key.as_encoded().len(),
+            Modify::DeleteRange(_, start, end) => start.as_encoded().len() + end.as_encoded().len(),
+        }
+    }
+}
+
+/// What a snapshot is wanted for.
+#[derive(Clone, Debug)]
+pub struct SnapshotContext {
+    /// The request's envelope: which region, in which state, at which peer.
+    pub ctx: kvrpcpb::Context,
+    /// The timestamp that will be read at; zero when the read has none.
+    pub start_ts: TimeStamp,
+    /// The encoded keys that will be read; an empty end is unbounded. Empty when not known.
+    pub key_ranges: Vec<(Key, Key)>,
+}
+
+impl SnapshotContext {
+    /// For a request that reads at no timestamp and names no ranges.
+    pub fn new(ctx: kvrpcpb::Context) -> Self {
+        SnapshotContext {
+            ctx,
+            start_ts: TimeStamp::zero(),
+            key_ranges: Vec::new(),
+        }
+    }
+}
+
+/// A write that is applied as one.
+#[derive(Clone, Debug, Default)]
+pub struct WriteData {
+    /// Applied in this order.
+    pub modifies: Vec<Modify>,
+    /// The term of the snapshot that was decided on: in a later term the write is refused.
+    pub term: Option<NonZeroU64>,
+    /// It commits a transaction without locks having been written before.
+    pub one_pc: bool,
+    /// Not begun after this moment.
+    pub deadline: Option<Instant>,
+}
+
+impl WriteData {
+    /// A write without term, one-phase commit or deadline.
+    pub fn new(modifies: Vec<Modify>) -> Self {
+        WriteData {
+            modifies,
+            ..Default::default()
+        }
+    }
+
+    /// Bytes of all keys and values.
+    pub fn size(&self) -> usize {
+        self.modifies.iter().map(Modify::size).sum()
+    }
+}
+
+/// A stage of a write. The stream ends with `Finished`, exactly once.
+#[derive(Clone, Debug)]
+pub enum WriteEvent {
+    /// Accepted and in order; its fate is open. Only when subscribed.
+    Proposed,
+    /// Durable, bound to be applied. Only when subscribed.
+    Committed,
+    /// Applied: the next snapshot sees it. Or failed.
+    Finished(Result<()>),
+}
+
+/// The stages that a caller wants to hear of, besides the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Subscribed {
+    /// Wants [`WriteEvent::Proposed`].
+    pub proposed: bool,
+    /// Wants [`WriteEvent::Committed`].
+    pub committed: bool,
+}
+
+/// An immutable view of one region.
+pub trait Snapshot: Clone + Send + Sync + 'static {
+    /// Its keys are encoded keys, without the data prefix of the engine.
+    type Iter: EngineIterator;
+
+    /// Looks `key` up and gives its value to `f` without copying it first.
+    fn get_with<R>(
+        &self,
+        cf: Cf,
+        key: &Key,
+        opts: &ReadOptions,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>>;
+
+    /// The value of `key`, copied.
+    fn get(&self, cf: Cf, key: &Key) -> Result<Option<Value>> {
+        self.get_with(cf, key, &ReadOptions::default(), <[u8]>::to_vec)
+    }
+
+    /// An unpositioned iterator. Bounds are encoded keys; absent ones are those of the region.
+    fn iter(&self, cf: Cf, opts: IterOptions) -> Result<Self::Iter>;
+
+    /// The term in which it was taken, for [`WriteData::term`]. `None` where there are no terms.
+    fn term(&self) -> Option<NonZeroU64>;
+}
+
+/// The regions of a store, as transactions see them.
+pub trait Engine: Clone + Send + Sync + 'static {
+    /// See [`Snapshot`].
+    type Snap: Snapshot;
+
+    /// A view that contains every write that was finished when this was called.
+    fn async_snapshot(
+        &self,
+        ctx: SnapshotContext,
+    ) -> impl Future<Output = Result<Self::Snap>> + Send + 'static + use<Self>;
+
+    /// Starts a write and tells its stages. The write goes its way also when the stream is
+    /// dropped. No order is promised between writes whose streams have not ended: whoever needs
+    /// one waits, or holds latches.
+    fn async_write(
+        &self,
+        ctx: kvrpcpb::Context,
+        data: WriteData,
+        subscribed: Subscribed,
+    ) -> impl Stream<Item = WriteEvent> + Send + Unpin + 'static + use<Self>;
+}
+
+/// Writes and waits for the end, for callers without interest in the stages.
+pub async fn write<E: Engine>(engine: &E, ctx: kvrpcpb::Context, data: WriteData) -> Result<()> {
+    use futures::StreamExt;
+
+    let mut events = engine.async_write(ctx, data, Subscribed::default());
+    while let Some(event) = events.next().await {
+        if let WriteEvent::Finished(result) = event {
+            return result;
+        }
+    }
+    Err(crate::Error::Closed)
+}
