@@ -1,5 +1,7 @@
 //! Integration tests of the engine in memory: the conformance suite and what only it can do.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod crash;
 
 use engine_mem::{Config, MemEngine};
