@@ -21,6 +21,18 @@ pub enum LastChange {
 }
 
 impl LastChange {
+    /// What a record written directly above this one knows: the same version, one further down.
+    #[must_use]
+    pub fn seen_from_above(self) -> Self {
+        match self {
+            Self::Exist { ts, versions } => Self::Exist {
+                ts,
+                versions: versions.saturating_add(1),
+            },
+            known_or_not => known_or_not,
+        }
+    }
+
     /// Bytes of `NotExist`: no timestamp, and one version so that it differs from unknown.
     const NOT_EXIST: (TimeStamp, u64) = (TimeStamp::zero(), 1);
 

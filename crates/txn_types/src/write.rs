@@ -158,6 +158,20 @@ impl Write {
         }
     }
 
+    /// What a record written directly above this one, which is at `commit_ts`, knows about the
+    /// last change.
+    #[must_use]
+    pub fn last_change_seen_from_above(&self, commit_ts: TimeStamp) -> LastChange {
+        if self.write_type.is_data() {
+            LastChange::Exist {
+                ts: commit_ts,
+                versions: 1,
+            }
+        } else {
+            self.last_change.seen_from_above()
+        }
+    }
+
     /// The stored form.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
