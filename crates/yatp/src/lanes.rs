@@ -1,0 +1,214 @@
+//! Where ready tasks stand and in which order a worker looks. Owns the queues; knows neither threads nor tasks.
+//!
+//! There are five lanes: high priority, the three levels of normal priority, low priority. A worker empties them in
+//! this order, with two exceptions:
+//!
+//! 1. From the first level it takes a batch into a deque of its own, from which idle workers steal. Only there: tasks
+//!    of the first level are short, so what stands in a deque behind others does not stand long.
+//! 2. Every few picks it begins at a lower lane ([`first_lane`]), so that none is starved by those above it.
+
+use std::iter;
+
+use crossbeam::deque::{Injector, Steal, Stealer, Worker};
+
+use crate::{Priority, accounts::LEVELS};
+
+const HIGH: usize = 0;
+const FIRST_LEVEL: usize = 1;
+const LOW: usize = FIRST_LEVEL + LEVELS;
+/// Number of lanes.
+pub(crate) const LANES: usize = LOW + 1;
+
+/// The lane of a task.
+pub(crate) fn lane_of(priority: Priority, level: usize) -> usize {
+    match priority {
+        Priority::High => HIGH,
+        Priority::Normal => FIRST_LEVEL + level.min(LEVELS - 1),
+        Priority::Low => LOW,
+    }
+}
+
+/// The lane that pick number `tick` prefers: of 64 picks one prefers the low lane, four the third level, sixteen the
+/// second, the others the highest lane that holds something.
+fn first_lane(tick: u64) -> usize {
+    const _: () = assert!(LEVELS == 3, "the shares below are for three levels");
+    match tick % 64 {
+        63 => LOW,
+        t if t % 16 == 7 => FIRST_LEVEL + 2,
+        t if t % 4 == 1 => FIRST_LEVEL + 1,
+        _ => HIGH,
+    }
+}
+
+/// The lanes of a pool and the far ends of its workers' deques.
+pub(crate) struct Lanes<T> {
+    shared: [Injector<T>; LANES],
+    stealers: Vec<Stealer<T>>,
+}
+
+/// One worker's end of the lanes.
+pub(crate) struct LocalLanes<T> {
+    index: usize,
+    deque: Worker<T>,
+    tick: u64,
+}
+
+impl<T> Lanes<T> {
+    /// Lanes for `workers`, and their ends.
+    pub(crate) fn new(workers: usize) -> (Self, Vec<LocalLanes<T>>) {
+        let locals: Vec<_> = (0..workers)
+            .map(|index| LocalLanes {
+                index,
+                deque: Worker::new_fifo(),
+                tick: 0,
+            })
+            .collect();
+        let stealers = locals.iter().map(|local| local.deque.stealer()).collect();
+        (
+            Self {
+                shared: std::array::from_fn(|_| Injector::new()),
+                stealers,
+            },
+            locals,
+        )
+    }
+
+    /// Puts a task at the end of its lane.
+    pub(crate) fn push(&self, lane: usize, task: T) {
+        self.shared[lane].push(task);
+    }
+
+    /// Whether no task stands anywhere.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shared.iter().all(Injector::is_empty) && self.stealers.iter().all(Stealer::is_empty)
+    }
+
+    /// Takes everything, for shutdown.
+    pub(crate) fn drain(&self) -> Vec<T> {
+        let shared = self
+            .shared
+            .iter()
+            .flat_map(|lane| iter::from_fn(move || settled(|| lane.steal())));
+        let local = self
+            .stealers
+            .iter()
+            .flat_map(|stealer| iter::from_fn(move || settled(|| stealer.steal())));
+        shared.chain(local).collect()
+    }
+
+    /// The next task for the worker of `local`.
+    pub(crate) fn pop(&self, local: &mut LocalLanes<T>) -> Option<T> {
+        let first = first_lane(local.tick);
+        let task = iter::once(first)
+            .chain((0..LANES).filter(|&lane| lane != first))
+            .find_map(|lane| self.pop_lane(lane, local));
+        if task.is_some() {
+            local.tick = local.tick.wrapping_add(1);
+        }
+        task
+    }
+
+    fn pop_lane(&self, lane: usize, local: &LocalLanes<T>) -> Option<T> {
+        if lane != FIRST_LEVEL {
+            return settled(|| self.shared[lane].steal());
+        }
+        local
+            .deque
+            .pop()
+            .or_else(|| settled(|| self.shared[lane].steal_batch_and_pop(&local.deque)))
+            .or_else(|| self.steal(local))
+    }
+
+    /// Takes from the deques of the others, beginning with the neighbour so that thieves spread.
+    fn steal(&self, local: &LocalLanes<T>) -> Option<T> {
+        let (before, from_own) = self.stealers.split_at(local.index);
+        let others = from_own.iter().skip(1).chain(before);
+        others
+            .into_iter()
+            .find_map(|stealer| settled(|| stealer.steal_batch_and_pop(&local.deque)))
+    }
+}
+
+/// Repeats an attempt that lost a race until it is decided.
+fn settled<T>(mut attempt: impl FnMut() -> Steal<T>) -> Option<T> {
+    loop {
+        match attempt() {
+            Steal::Success(task) => return Some(task),
+            Steal::Empty => return None,
+            Steal::Retry => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pop_all(lanes: &Lanes<u32>, local: &mut LocalLanes<u32>) -> Vec<u32> {
+        iter::from_fn(|| lanes.pop(local)).collect()
+    }
+
+    #[test]
+    fn lanes_are_ordered_and_fifo() {
+        let (lanes, mut locals) = Lanes::new(1);
+        lanes.push(lane_of(Priority::Low, 0), 50);
+        lanes.push(lane_of(Priority::Normal, 2), 40);
+        lanes.push(lane_of(Priority::Normal, 1), 30);
+        lanes.push(lane_of(Priority::Normal, 0), 20);
+        lanes.push(lane_of(Priority::Normal, 0), 21);
+        lanes.push(lane_of(Priority::High, 2), 10);
+        // Pick 1 prefers the second level.
+        assert_eq!(pop_all(&lanes, &mut locals[0]), [10, 30, 20, 21, 40, 50]);
+        assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn no_lane_is_starved() {
+        let (lanes, mut locals) = Lanes::new(1);
+        let mut taken = [0; LANES];
+        for _ in 0..640 {
+            for lane in 0..LANES {
+                lanes.push(lane, lane);
+            }
+            taken[lanes.pop(&mut locals[0]).unwrap()] += 1;
+        }
+        assert_eq!(taken, [430, 0, 160, 40, 10]);
+        // Without high priority the same picks go to the first level.
+        let (lanes, mut locals) = Lanes::new(1);
+        let mut taken = [0; LANES];
+        for _ in 0..640 {
+            for lane in FIRST_LEVEL..LANES {
+                lanes.push(lane, lane);
+            }
+            taken[lanes.pop(&mut locals[0]).unwrap()] += 1;
+        }
+        assert_eq!(taken, [0, 430, 160, 40, 10]);
+    }
+
+    #[test]
+    fn an_idle_worker_steals() {
+        let (lanes, mut locals) = Lanes::new(2);
+        for task in 0..10 {
+            lanes.push(FIRST_LEVEL, task);
+        }
+        assert_eq!(lanes.pop(&mut locals[0]), Some(0));
+        assert!(!locals[0].deque.is_empty(), "a batch was taken");
+        let mut rest = pop_all(&lanes, &mut locals[1]);
+        rest.sort_unstable();
+        assert_eq!(rest, (1..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn drain_takes_all() {
+        let (lanes, mut locals) = Lanes::new(2);
+        for task in 0..20 {
+            lanes.push(task as usize % LANES, task);
+        }
+        let first = lanes.pop(&mut locals[0]).unwrap();
+        let mut all = lanes.drain();
+        all.push(first);
+        all.sort_unstable();
+        assert_eq!(all, (0..20).collect::<Vec<_>>());
+        assert!(lanes.is_empty());
+    }
+}

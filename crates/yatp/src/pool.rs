@@ -1,0 +1,324 @@
+//! The pool: what callers hold, and the way of a task through it. Owns accounting and shutdown; where tasks run is the
+//! driver's matter: threads (`workers`) or the stepper, which picks any ready task in the order of its seed and for
+//! which levels and priorities therefore only count as bookkeeping.
+
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use runtime::{
+    Clock, Runnable, Runtime, Stepper,
+    task::{RunOutcome, Schedule, Task, TaskSet},
+};
+
+use crate::{
+    Priority, TaskOptions,
+    accounts::{Account, Accounts},
+    lanes::lane_of,
+    workers::Workers,
+};
+
+/// Why a pool was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused a thread.
+    #[error("cannot start a thread of pool {name}: {source}")]
+    Thread {
+        /// Name of the pool.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Result of building a pool.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The pool takes no more tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("pool is closed")]
+pub struct PoolClosed;
+
+type PanicHandler = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Describes a pool to build.
+pub struct Builder {
+    name: String,
+    threads: usize,
+    on_panic: Option<PanicHandler>,
+}
+
+impl Builder {
+    /// A pool of one thread whose threads are named after `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            threads: 1,
+            on_panic: None,
+        }
+    }
+
+    /// Number of threads, at least one.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Is told the message of each panic of a task, after the process's panic hook. The task is gone, the pool goes on.
+    #[must_use]
+    pub fn on_panic(mut self, handler: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_panic = Some(Arc::new(handler));
+        self
+    }
+
+    /// Starts the pool on the driver of `runtime`: its own threads, or the runtime's stepper.
+    pub fn build(self, runtime: &Runtime) -> Result<Pool> {
+        if let Some(stepper) = runtime.stepper() {
+            return Ok(self.build_stepped(&stepper));
+        }
+        let (workers, locals) = Workers::new(self.threads);
+        let core =
+            Arc::new(self.into_core(runtime.clock.clone(), Driver::Threads(Box::new(workers))));
+        let pool = Pool {
+            handle: Arc::new(Handle { core: core.clone() }),
+        };
+        for local in locals {
+            // On failure the pool is dropped, which stops the threads that did start.
+            Workers::start(&core, local).map_err(|source| Error::Thread {
+                name: core.name.clone(),
+                source,
+            })?;
+        }
+        Ok(pool)
+    }
+
+    /// Puts the pool under `stepper`.
+    #[must_use]
+    pub fn build_stepped(self, stepper: &Stepper) -> Pool {
+        let core = self.into_core(stepper.clock(), Driver::Stepped(stepper.clone()));
+        Pool {
+            handle: Arc::new(Handle {
+                core: Arc::new(core),
+            }),
+        }
+    }
+
+    fn into_core(self, clock: Clock, driver: Driver) -> Core {
+        Core {
+            name: self.name,
+            threads: self.threads,
+            on_panic: self.on_panic,
+            clock,
+            driver,
+            tasks: TaskSet::default(),
+            accounts: Accounts::default(),
+            queued: AtomicUsize::new(0),
+            panics: AtomicU64::new(0),
+        }
+    }
+}
+
+/// A pool of futures. Cheap to clone; with the last clone it shuts down.
+#[derive(Clone)]
+pub struct Pool {
+    handle: Arc<Handle>,
+}
+
+impl Pool {
+    /// Runs `future` to its end. When the pool is closed the future is dropped.
+    pub fn spawn(
+        &self,
+        options: TaskOptions,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> std::result::Result<(), PoolClosed> {
+        let core = &self.handle.core;
+        if core.tasks.is_closed() {
+            return Err(PoolClosed);
+        }
+        let id = match &core.driver {
+            Driver::Threads(_) => core.tasks.next_id(),
+            Driver::Stepped(stepper) => stepper.next_id(),
+        };
+        let member = Member {
+            account: core.accounts.get(options.task_id, core.clock.now()),
+            priority: options.priority,
+            core: core.clone(),
+        };
+        let task = Task::new(id, member, future);
+        if !core.tasks.insert(&task) {
+            return Err(PoolClosed);
+        }
+        Member::schedule(task);
+        Ok(())
+    }
+
+    /// Tasks that are ready and wait for a thread.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.handle.core.queued.load(Ordering::SeqCst)
+    }
+
+    /// Tasks that have not ended: queued, running or waiting for something.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.handle.core.tasks.len()
+    }
+
+    /// Tasks that panicked since the pool was built.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.handle.core.panics.load(Ordering::Relaxed)
+    }
+
+    /// The name it was built with.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.handle.core.name
+    }
+
+    /// The number of its threads, also when none exists because a stepper drives it.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.handle.core.threads
+    }
+
+    /// Stops: new tasks are refused, polls under way end, every other future is dropped, the oldest first, and the
+    /// threads are joined (but the calling one, when a task of the pool calls). Further calls change nothing.
+    pub fn shutdown(&self) {
+        self.handle.core.shutdown();
+    }
+}
+
+/// What the clones of a pool share. Tasks and threads hold the core instead, so the last clone ends the pool.
+struct Handle {
+    core: Arc<Core>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.shutdown();
+    }
+}
+
+pub(crate) struct Core {
+    name: String,
+    threads: usize,
+    on_panic: Option<PanicHandler>,
+    clock: Clock,
+    driver: Driver,
+    tasks: TaskSet<Member>,
+    accounts: Accounts,
+    queued: AtomicUsize,
+    panics: AtomicU64,
+}
+
+enum Driver {
+    Threads(Box<Workers>),
+    Stepped(Stepper),
+}
+
+/// What a task of a pool carries.
+pub(crate) struct Member {
+    core: Arc<Core>,
+    account: Arc<Account>,
+    priority: Priority,
+}
+
+impl Schedule for Member {
+    fn schedule(task: Arc<Task<Self>>) {
+        let core = task.executor.core.clone();
+        core.enqueue(task);
+    }
+
+    fn finished(task: &Task<Self>) {
+        task.executor.core.tasks.remove(task.id());
+    }
+}
+
+/// A ready task as the stepper sees it.
+struct Ready(Arc<Task<Member>>);
+
+impl Runnable for Ready {
+    fn run_once(self: Arc<Self>) {
+        self.0.executor.core.run(self.0.clone());
+    }
+
+    fn trace_id(&self) -> u64 {
+        self.0.id()
+    }
+}
+
+impl Core {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The threads, if this pool has any.
+    pub(crate) fn workers(&self) -> Option<&Workers> {
+        match &self.driver {
+            Driver::Threads(workers) => Some(workers),
+            Driver::Stepped(_) => None,
+        }
+    }
+
+    fn enqueue(&self, task: Arc<Task<Member>>) {
+        self.queued.fetch_add(1, Ordering::SeqCst);
+        match &self.driver {
+            Driver::Threads(workers) => {
+                let lane = lane_of(task.executor.priority, task.executor.account.level());
+                workers.push(lane, task);
+                if self.tasks.is_closed() {
+                    // Too late for the threads, maybe too late for the shutdown's own look at the lanes.
+                    self.discard_queued(workers);
+                }
+            }
+            Driver::Stepped(stepper) => stepper.push(Arc::new(Ready(task))),
+        }
+    }
+
+    /// Runs a task that was taken from a queue: polls it once, books the time, queues it again if it was woken.
+    pub(crate) fn run(&self, task: Arc<Task<Member>>) {
+        self.queued.fetch_sub(1, Ordering::SeqCst);
+        let begin = self.clock.now();
+        let outcome = task.run();
+        task.executor.account.add(self.clock.now() - begin);
+        match outcome {
+            RunOutcome::Woken => self.enqueue(task),
+            RunOutcome::Panicked(message) => self.report_panic(&message),
+            RunOutcome::Waiting | RunOutcome::Finished => {}
+        }
+    }
+
+    fn report_panic(&self, message: &str) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        if let Some(handler) = &self.on_panic {
+            handler(message);
+        }
+        if let Driver::Stepped(stepper) = &self.driver {
+            stepper.record_panic(format!("pool {}: {message}", self.name));
+        }
+    }
+
+    fn shutdown(&self) {
+        self.tasks.close();
+        if let Some(workers) = self.workers() {
+            workers.stop();
+        }
+        self.tasks.cancel_all();
+        if let Some(workers) = self.workers() {
+            self.discard_queued(workers);
+        }
+    }
+
+    /// Empties the lanes of a closed pool; the futures are dropped through the task set, in their order.
+    fn discard_queued(&self, workers: &Workers) {
+        let left = workers.drain();
+        self.queued.fetch_sub(left.len(), Ordering::SeqCst);
+    }
+}
