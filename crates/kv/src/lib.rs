@@ -3,8 +3,13 @@
 
 mod engine;
 mod error;
+mod local;
+pub mod region_error;
 
 pub use engine::{
     Engine, Modify, Snapshot, SnapshotContext, Subscribed, WriteData, WriteEvent, write,
 };
 pub use error::{Error, Result};
+pub use local::{
+    Config, LocalEngine, LocalIterator, LocalRegion, LocalSnapshot, LocalStats, OnFatal,
+};

@@ -1,0 +1,293 @@
+//! A region without replication: one engine, one region, its own durability.
+//!
+//! It checks the request's context, takes engine snapshots on the caller's thread and hands
+//! writes to the one writer task. It never blocks a caller and never answers a write before it is
+//! durable.
+
+mod config;
+mod queue;
+mod region;
+mod snapshot;
+mod writer;
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use engine_traits::KvEngine;
+use futures::channel::oneshot;
+use futures::future::{FutureExt, Shared};
+use futures::{Future, Stream, future};
+use kvproto::kvrpcpb;
+use runtime::{Clock, Runtime};
+
+pub use config::Config;
+use queue::{PendingWrite, Queue};
+pub use region::LocalRegion;
+pub use snapshot::{LocalIterator, LocalSnapshot};
+pub use writer::OnFatal;
+use writer::{Counters, Writer, WriterQueue};
+
+use crate::{
+    Engine, Error, Result, SnapshotContext, Subscribed, WriteData, WriteEvent, region_error,
+};
+
+/// [`Engine`] over one engine and without replication.
+///
+/// When the last clone is dropped, the writer finishes what was admitted and ends.
+pub struct LocalEngine<E: KvEngine> {
+    inner: Arc<Inner<E>>,
+}
+
+impl<E: KvEngine> Clone for LocalEngine<E> {
+    fn clone(&self) -> Self {
+        LocalEngine {
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+struct Inner<E> {
+    engine: E,
+    region: LocalRegion,
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    config: Config,
+    writer_stopped: Shared<oneshot::Receiver<()>>,
+}
+
+impl<E> Drop for Inner<E> {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// Figures of a [`LocalEngine`]; counters run from its creation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LocalStats {
+    /// Writes that became durable.
+    pub writes: u64,
+    /// Synced engine writes that carried them.
+    pub groups: u64,
+    /// Writes that were refused because their deadline passed while they waited.
+    pub expired: u64,
+    /// Bytes that wait or are under way now.
+    pub pending_bytes: usize,
+}
+
+impl<E: KvEngine> LocalEngine<E> {
+    /// Serves `region` from `engine` and starts the writer on `runtime`. The caller has validated
+    /// `config`.
+    pub fn new(
+        engine: E,
+        region: LocalRegion,
+        runtime: &Runtime,
+        config: Config,
+        on_fatal: OnFatal,
+    ) -> Self {
+        let queue = Arc::new(Queue::new(config.max_pending_bytes));
+        let counters = Arc::new(Counters::default());
+        let (stopped, writer_stopped) = oneshot::channel();
+        let writer = Writer {
+            engine: engine.clone(),
+            queue: WriterQueue(queue.clone()),
+            counters: counters.clone(),
+            clock: runtime.clock.clone(),
+            max_group_bytes: config.max_group_bytes,
+            on_fatal,
+            _stopped: stopped,
+        };
+        drop(runtime.spawner.spawn_dedicated("kv-writer", writer.run()));
+        let inner = Inner {
+            engine,
+            region,
+            queue,
+            counters,
+            clock: runtime.clock.clone(),
+            config,
+            writer_stopped: writer_stopped.shared(),
+        };
+        LocalEngine {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Refuses further requests, and is done when every write that was admitted is answered.
+    pub fn close(&self) -> impl Future<Output = ()> + Send + 'static + use<E> {
+        self.inner.queue.close();
+        self.inner.writer_stopped.clone().map(drop)
+    }
+
+    /// The region that it serves.
+    pub fn region(&self) -> &LocalRegion {
+        &self.inner.region
+    }
+
+    /// The engine below, for upkeep and figures. Whoever writes to it directly goes round the
+    /// group commit and the region's checks.
+    pub fn kv_engine(&self) -> &E {
+        &self.inner.engine
+    }
+
+    /// Figures for metrics.
+    pub fn stats(&self) -> LocalStats {
+        let counters = &self.inner.counters;
+        LocalStats {
+            writes: counters.writes.load(Ordering::Relaxed),
+            groups: counters.groups.load(Ordering::Relaxed),
+            expired: counters.expired.load(Ordering::Relaxed),
+            pending_bytes: self.inner.queue.pending_bytes(),
+        }
+    }
+
+    fn snapshot_now(&self, ctx: &SnapshotContext) -> Result<LocalSnapshot<E::Snapshot>> {
+        let Inner {
+            engine,
+            region,
+            queue,
+            ..
+        } = &*self.inner;
+        if queue.is_closed() {
+            return Err(Error::Closed);
+        }
+        region.check_context(&ctx.ctx)?;
+        region.check_ranges(&ctx.key_ranges)?;
+        let (start, end) = (region.region.get_start_key(), region.region.get_end_key());
+        Ok(LocalSnapshot::new(
+            engine.snapshot(),
+            start,
+            end,
+            region.term(),
+        ))
+    }
+
+    /// Everything that can refuse a write before it is queued. Returns its size.
+    fn check_write(&self, ctx: &kvrpcpb::Context, data: &WriteData) -> Result<usize> {
+        let Inner {
+            region,
+            clock,
+            config,
+            ..
+        } = &*self.inner;
+        region.check_context(ctx)?;
+        if data.term.is_some() && data.term != region.term() {
+            return Err(region_error::stale_command().into());
+        }
+        region.check_modifies(&data.modifies)?;
+        let bytes = data.size();
+        if bytes > config.max_write_bytes {
+            let region_id = region.region.get_id();
+            return Err(region_error::raft_entry_too_large(region_id, bytes as u64).into());
+        }
+        if data
+            .deadline
+            .is_some_and(|deadline| deadline <= clock.now())
+        {
+            return Err(Error::DeadlineExceeded);
+        }
+        Ok(bytes)
+    }
+
+    fn start_write(
+        &self,
+        ctx: &kvrpcpb::Context,
+        data: WriteData,
+        subscribed: Subscribed,
+    ) -> LocalWrite {
+        let bytes = match self.check_write(ctx, &data) {
+            Ok(bytes) => bytes,
+            Err(error) => return LocalWrite::failed(error),
+        };
+        let (answer, answered) = oneshot::channel();
+        let WriteData {
+            modifies, deadline, ..
+        } = data;
+        self.inner.queue.push(PendingWrite {
+            modifies,
+            bytes,
+            deadline,
+            answer,
+        });
+        LocalWrite::waiting(answered, subscribed)
+    }
+}
+
+impl<E: KvEngine> Engine for LocalEngine<E> {
+    type Snap = LocalSnapshot<E::Snapshot>;
+
+    fn async_snapshot(
+        &self,
+        ctx: SnapshotContext,
+    ) -> impl Future<Output = Result<Self::Snap>> + Send + 'static + use<E> {
+        future::ready(self.snapshot_now(&ctx))
+    }
+
+    fn async_write(
+        &self,
+        ctx: kvrpcpb::Context,
+        data: WriteData,
+        subscribed: Subscribed,
+    ) -> impl Stream<Item = WriteEvent> + Send + Unpin + 'static + use<E> {
+        self.start_write(&ctx, data, subscribed)
+    }
+}
+
+/// The stages of one write.
+struct LocalWrite {
+    ready: VecDeque<WriteEvent>,
+    answered: Option<oneshot::Receiver<Result<()>>>,
+    subscribed: Subscribed,
+}
+
+impl LocalWrite {
+    fn failed(error: Error) -> Self {
+        LocalWrite {
+            ready: VecDeque::from([WriteEvent::Finished(Err(error))]),
+            answered: None,
+            subscribed: Subscribed::default(),
+        }
+    }
+
+    fn waiting(mut answered: oneshot::Receiver<Result<()>>, subscribed: Subscribed) -> Self {
+        // A write that the queue refused was never proposed.
+        if let Ok(Some(Err(error))) = answered.try_recv() {
+            return LocalWrite::failed(error);
+        }
+        let proposed = subscribed.proposed.then_some(WriteEvent::Proposed);
+        LocalWrite {
+            ready: proposed.into_iter().collect(),
+            answered: Some(answered),
+            subscribed,
+        }
+    }
+}
+
+impl Stream for LocalWrite {
+    type Item = WriteEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WriteEvent>> {
+        if let Some(event) = self.ready.pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        let Some(answered) = &mut self.answered else {
+            return Poll::Ready(None);
+        };
+        let result = match Pin::new(answered).poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(result)) => result,
+            // The writer went away with the write in its hands.
+            Poll::Ready(Err(oneshot::Canceled)) => {
+                Err(region_error::undetermined_result("the writer stopped").into())
+            }
+        };
+        self.answered = None;
+        if result.is_ok() && self.subscribed.committed {
+            self.ready.push_back(WriteEvent::Committed);
+        }
+        self.ready.push_back(WriteEvent::Finished(result));
+        Poll::Ready(self.ready.pop_front())
+    }
+}

@@ -1,0 +1,152 @@
+//! The writer task: group commit.
+//!
+//! 1. The writer takes whatever waits, makes one engine batch of it and writes it with one sync.
+//! 2. Meanwhile further writes gather in the queue. They are the next group: the slower the disk,
+//!    the larger the groups. No timer is involved, and a lone write never waits for company.
+//! 3. Nobody is answered before the sync has returned.
+//! 4. When the write or its sync fails, nobody knows what the disk holds, and a later sync that
+//!    succeeds would prove nothing. So the writer answers that the result is undetermined, takes
+//!    no further write ever, and calls `on_fatal`, by which the process ends.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use engine_traits::{KvEngine, WriteBatch, WriteOptions};
+use futures::channel::oneshot;
+use keys::DATA_PREFIX;
+use runtime::Clock;
+
+use super::queue::{PendingWrite, Queue};
+use crate::{Error, Modify, region_error};
+
+/// Called once with the reason when durability can no longer be had. Production aborts the
+/// process in it: continuing would answer from a state that a restart may not find.
+pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Counters of the writer.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) writes: AtomicU64,
+    pub(crate) groups: AtomicU64,
+    pub(crate) expired: AtomicU64,
+}
+
+pub(crate) struct Writer<E> {
+    pub(crate) engine: E,
+    pub(crate) queue: WriterQueue,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: Clock,
+    pub(crate) max_group_bytes: usize,
+    pub(crate) on_fatal: OnFatal,
+    /// Dropped with the writer, after its queue: that tells those who wait for the end.
+    pub(crate) _stopped: oneshot::Sender<()>,
+}
+
+/// The writer's end of the queue: when the writer goes, at its end or because its runtime stopped,
+/// no write may wait for it.
+pub(crate) struct WriterQueue(pub(crate) Arc<Queue>);
+
+impl Drop for WriterQueue {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl<E: KvEngine> Writer<E> {
+    pub(crate) async fn run(self) {
+        let queue = &self.queue.0;
+        while let Some(group) = poll_fn(|cx| queue.poll_take(cx, self.max_group_bytes)).await {
+            let bytes = group.iter().map(|write| write.bytes).sum();
+            let result = self.write_group(group);
+            queue.release(bytes);
+            if let Err(error) = result {
+                queue.abandon();
+                let reason = format!("a synced write to the engine failed: {error}");
+                tracing::error!(error = %error, "synced write failed, durability is lost");
+                (self.on_fatal)(&reason);
+                break;
+            }
+        }
+    }
+
+    fn write_group(&self, group: Vec<PendingWrite>) -> engine_traits::Result<()> {
+        let now = self.clock.now();
+        let (expired, group): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .partition(|write| write.deadline.is_some_and(|deadline| deadline <= now));
+        self.counters
+            .expired
+            .fetch_add(expired.len() as u64, Ordering::Relaxed);
+        for write in expired {
+            write.finish(Err(Error::DeadlineExceeded));
+        }
+        if group.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.engine.write_batch();
+        let mut scratch = (Vec::new(), Vec::new());
+        for modify in group.iter().flat_map(|write| &write.modifies) {
+            add_to_batch(&mut batch, modify, &mut scratch);
+        }
+        let result = self.commit(batch);
+        if result.is_ok() {
+            self.counters.groups.fetch_add(1, Ordering::Relaxed);
+            self.counters
+                .writes
+                .fetch_add(group.len() as u64, Ordering::Relaxed);
+        }
+        for write in group {
+            write.finish(
+                result
+                    .clone()
+                    .map_err(|error| region_error::undetermined_result(&error.to_string()).into()),
+            );
+        }
+        result
+    }
+
+    fn commit(&self, batch: E::WriteBatch) -> engine_traits::Result<()> {
+        fail::fail_point!("local_engine_before_sync", |_| Err(injected()));
+        self.engine.write(batch, &WriteOptions::SYNCED)?;
+        fail::fail_point!("local_engine_after_sync", |_| Err(injected()));
+        Ok(())
+    }
+}
+
+#[cfg(feature = "failpoints")]
+fn injected() -> engine_traits::Error {
+    engine_traits::Error::Io("injected by a fail point".into())
+}
+
+fn add_to_batch(
+    batch: &mut impl WriteBatch,
+    modify: &Modify,
+    (first, second): &mut (Vec<u8>, Vec<u8>),
+) {
+    match modify {
+        Modify::Put(cf, key, value) => {
+            set_data_key(first, key.as_encoded());
+            batch.put(*cf, first, value);
+        }
+        Modify::Delete(cf, key) => {
+            set_data_key(first, key.as_encoded());
+            batch.delete(*cf, first);
+        }
+        Modify::DeleteRange(cf, start, end) => {
+            set_data_key(first, start.as_encoded());
+            set_data_key(second, end.as_encoded());
+            if end.as_encoded().is_empty() {
+                second.clear();
+                second.extend_from_slice(keys::DATA_MAX_KEY);
+            }
+            batch.delete_range(*cf, first, second);
+        }
+    }
+}
+
+fn set_data_key(out: &mut Vec<u8>, key: &[u8]) {
+    out.clear();
+    out.push(DATA_PREFIX);
+    out.extend_from_slice(key);
+}

@@ -1,0 +1,1 @@
+//! Group commit with threads, on the real engine.

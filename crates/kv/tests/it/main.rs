@@ -1,0 +1,10 @@
+//! Integration tests of the local engine: durability and refusals under the stepper with the
+//! engine that can crash, group commit with threads on RocksDB.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+mod crash;
+mod fixture;
+mod group_commit;
+mod refusals;
+mod snapshots;
