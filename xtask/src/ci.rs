@@ -1,0 +1,25 @@
+//! `cargo xtask ci`: what `.ci/run` runs. It writes nothing that git tracks.
+//!
+//! The order is by cost: what fails in a second comes first. `codegen --check` stands after the
+//! build that the tests need anyway, and the tests come last, so that their summary ends the output.
+
+use crate::repo::Repo;
+use crate::{codegen, lint, setup, test, tidy};
+
+/// Runs every check.
+pub(crate) fn ci(repo: &Repo) -> anyhow::Result<()> {
+    let machine = setup::setup(repo)?;
+    step("tidy");
+    tidy::tidy(repo)?;
+    step("lint");
+    lint::lint(&machine, lint::Deny::Install)?;
+    step("codegen --check");
+    test::build(&machine)?;
+    codegen::codegen(&machine, codegen::Mode::Check)?;
+    step("test");
+    test::test(&machine, &test::Selection::default())
+}
+
+fn step(name: &str) {
+    println!("== cargo xtask {name}");
+}
