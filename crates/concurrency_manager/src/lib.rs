@@ -53,7 +53,11 @@ impl ConcurrencyManager {
 
     /// A manager with a chosen treatment of timestamps above the limit.
     pub fn with_action(initial: TimeStamp, action: InvalidMaxTsAction) -> Self {
-        let initial = if initial.is_max() { TimeStamp::zero() } else { initial };
+        let initial = if initial.is_max() {
+            TimeStamp::zero()
+        } else {
+            initial
+        };
         Self {
             shared: Arc::new(Shared {
                 max_ts: AtomicU64::new(initial.into_inner()),
@@ -98,14 +102,18 @@ impl ConcurrencyManager {
                 ),
             }
         }
-        self.shared.max_ts.fetch_max(ts.into_inner(), Ordering::SeqCst);
+        self.shared
+            .max_ts
+            .fetch_max(ts.into_inner(), Ordering::SeqCst);
         Ok(())
     }
 
     /// Sets the limit: the latest TSO known to the store plus the allowed drift. It never goes back.
     pub fn set_max_ts_limit(&self, limit: TimeStamp) {
         if !limit.is_max() {
-            self.shared.limit.fetch_max(limit.into_inner(), Ordering::SeqCst);
+            self.shared
+                .limit
+                .fetch_max(limit.into_inner(), Ordering::SeqCst);
         }
     }
 }

@@ -1,1 +1,28 @@
-//! Percolator transactions and raw access over `kv::Engine`.
+#![doc = include_str!("../README.md")]
+//!
+//! Crate root: modules and what they offer to the layers above. Must never hold logic.
+
+mod api;
+mod config;
+mod deadline;
+mod error;
+mod limits;
+pub mod metrics;
+pub mod raw;
+mod reads;
+mod statistics;
+mod storage;
+pub mod txn;
+
+pub use config::{ActionOnInvalidUpdate, Config, ConfigProblem, MaxTsConfig};
+pub use error::{Error, Result};
+pub use limits::Limits;
+pub use mvcc::{KvPair, ValueEntry};
+pub use raw::{CasRequest, CasResult, Checksum, RawKvPair, RawScanRequest};
+pub use reads::ScanOptions;
+pub use storage::Storage;
+pub use txn::command::{TxnCommand, WriteCommand};
+pub use txn::commands::{
+    BatchRollback, CheckTxnStatus, Cleanup, CleanupResult, Commit, Prewrite, PrewriteResult,
+    ResolveLock, TxnHeartBeat, TxnStatus,
+};

@@ -1,0 +1,195 @@
+//! Bounds on what one request may carry, and the checks against them.
+//! Must never: allocate in proportion to what a client merely claims.
+
+use txn_types::{Key, TimeStamp};
+
+use crate::{Config, Error, Result};
+
+/// The limits in force, taken from the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest key: encoded for transactions, plain for raw access.
+    pub max_key_size: usize,
+    /// Most bytes that one request may write.
+    pub max_write_size: usize,
+    /// Most bytes that one read may return.
+    pub max_read_size: usize,
+}
+
+impl Limits {
+    /// The limits of `config`.
+    pub fn new(config: &Config) -> Self {
+        let bytes =
+            |size: online_config::ReadableSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+        Self {
+            max_key_size: bytes(config.max_key_size),
+            max_write_size: bytes(config.max_write_size),
+            max_read_size: bytes(config.max_read_size),
+        }
+    }
+
+    /// A transactional key that must name something.
+    pub fn check_key(&self, key: &Key) -> Result<()> {
+        if key.is_encoded_from(b"") {
+            return Err(Error::EmptyKey);
+        }
+        self.check_bound(key)
+    }
+
+    /// A transactional key that only bounds a range, and so may be empty.
+    pub fn check_bound(&self, key: &Key) -> Result<()> {
+        self.check_size(key.as_encoded().len())
+    }
+
+    /// A raw key that must name something.
+    pub fn check_raw_key(&self, key: &[u8]) -> Result<()> {
+        if key.is_empty() {
+            return Err(Error::EmptyKey);
+        }
+        self.check_raw_bound(key)
+    }
+
+    /// A raw key that only bounds a range.
+    pub fn check_raw_bound(&self, key: &[u8]) -> Result<()> {
+        self.check_size(key.len())
+    }
+
+    /// A value to be written.
+    pub fn check_value(&self, value: &[u8]) -> Result<()> {
+        if value.len() > self.max_write_size {
+            return Err(Error::ValueTooLarge {
+                size: value.len(),
+                limit: self.max_write_size,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_size(&self, size: usize) -> Result<()> {
+        if size > self.max_key_size {
+            return Err(Error::KeyTooLarge {
+                size,
+                limit: self.max_key_size,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A timestamp that a transaction can have started or committed at.
+pub(crate) fn check_ts(field: &'static str, ts: TimeStamp) -> Result<()> {
+    if ts.is_zero() || ts.is_max() {
+        return Err(Error::InvalidTimestamp { field, ts });
+    }
+    Ok(())
+}
+
+/// Half-open ranges: the start may equal the end (an empty range) and an absent end is unbounded.
+pub(crate) fn check_range(start: &[u8], end: Option<&[u8]>) -> Result<()> {
+    match end {
+        Some(end) if start > end => Err(invalid_range(start, end, "the start lies after the end")),
+        _ => Ok(()),
+    }
+}
+
+/// The error for a range, with keys in hexadecimal.
+pub(crate) fn invalid_range(start: &[u8], end: &[u8], reason: &'static str) -> Error {
+    Error::InvalidRange {
+        start: to_hex(start),
+        end: to_hex(end),
+        reason,
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Counts what a read has collected.
+#[derive(Debug)]
+pub(crate) struct ReadBudget {
+    limit: usize,
+    used: usize,
+}
+
+impl ReadBudget {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            limit: limits.max_read_size,
+            used: 0,
+        }
+    }
+
+    /// Fails once the answer would be larger than allowed.
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<()> {
+        self.used = self.used.saturating_add(bytes);
+        if self.used > self.limit {
+            return Err(Error::ReadTooLarge { limit: self.limit });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            max_key_size: 18,
+            max_write_size: 4,
+            max_read_size: 10,
+        }
+    }
+
+    #[test]
+    fn keys_are_bounded_by_their_encoded_length() {
+        // 15 bytes encode to two groups of nine, 16 to three.
+        limits().check_key(&Key::from_raw(&[b'k'; 15])).unwrap();
+        let err = limits().check_key(&Key::from_raw(&[b'k'; 16])).unwrap_err();
+        assert_eq!(
+            err.to_string(),
+            "max key size exceeded, size: 27, limit: 18"
+        );
+        limits().check_raw_key(&[b'k'; 18]).unwrap();
+        assert!(matches!(
+            limits().check_raw_key(&[b'k'; 19]),
+            Err(Error::KeyTooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn empty_keys_bound_ranges_but_name_nothing() {
+        assert!(matches!(
+            limits().check_key(&Key::from_raw(b"")),
+            Err(Error::EmptyKey)
+        ));
+        limits().check_bound(&Key::from_raw(b"")).unwrap();
+        assert!(matches!(limits().check_raw_key(b""), Err(Error::EmptyKey)));
+        limits().check_raw_bound(b"").unwrap();
+    }
+
+    #[test]
+    fn values_ranges_timestamps_and_answers_are_bounded() {
+        limits().check_value(b"1234").unwrap();
+        assert!(matches!(
+            limits().check_value(b"12345"),
+            Err(Error::ValueTooLarge { size: 5, .. })
+        ));
+        check_range(b"a", Some(b"a")).unwrap();
+        check_range(b"a", None).unwrap();
+        assert_eq!(
+            check_range(b"b", Some(b"a")).unwrap_err().to_string(),
+            "invalid range, start: 62, end: 61: the start lies after the end"
+        );
+        assert!(check_ts("start_version", TimeStamp::zero()).is_err());
+        assert!(check_ts("start_version", TimeStamp::max()).is_err());
+        check_ts("start_version", TimeStamp::new(1)).unwrap();
+        let mut budget = ReadBudget::new(&limits());
+        budget.take(10).unwrap();
+        assert!(matches!(
+            budget.take(1),
+            Err(Error::ReadTooLarge { limit: 10 })
+        ));
+    }
+}

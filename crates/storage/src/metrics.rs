@@ -1,0 +1,95 @@
+//! Metric series of this crate; TiKV's names where the series is the same.
+//! Must never: carry a key, or a label whose values a client chooses.
+
+use std::sync::LazyLock;
+
+use prometheus::{
+    HistogramVec, IntCounterVec, IntGauge, exponential_buckets, register_histogram_vec,
+    register_int_counter_vec, register_int_gauge,
+};
+
+fn duration_buckets() -> Vec<f64> {
+    // 10 µs to about 5 minutes.
+    exponential_buckets(0.000_01, 2.0, 25).unwrap_or_default()
+}
+
+fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register_int_counter_vec!(name, help, labels).expect("a series is registered once")
+}
+
+fn histogram(name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    register_histogram_vec!(name, help, labels, duration_buckets())
+        .expect("a series is registered once")
+}
+
+/// Requests by command.
+pub static COMMAND_TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "tikv_storage_command_total",
+        "Total number of commands received.",
+        &["type"],
+    )
+});
+
+/// Write commands refused because too many bytes are under way.
+pub static TOO_BUSY_TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "tikv_scheduler_too_busy_total",
+        "Total number of commands refused because the scheduler was busy.",
+        &["type"],
+    )
+});
+
+/// Stages that write commands passed: `snapshot`, `process`, `write`, `done`, `error`.
+pub static STAGE_TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "tikv_scheduler_stage_total",
+        "Total number of commands at each stage.",
+        &["type", "stage"],
+    )
+});
+
+/// Bytes of write commands admitted and not finished.
+pub static WRITING_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!(
+        "tikv_scheduler_writing_bytes",
+        "Bytes of write commands under way."
+    )
+    .expect("a series is registered once")
+});
+
+/// Write commands admitted and not finished.
+pub static CONTEXT_TOTAL: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!(
+        "tikv_scheduler_contex_total",
+        "Number of write commands under way."
+    )
+    .expect("a series is registered once")
+});
+
+/// Seconds a command waited for its latches.
+pub static LATCH_WAIT: LazyLock<HistogramVec> = LazyLock::new(|| {
+    histogram(
+        "tikv_scheduler_latch_wait_duration_seconds",
+        "Seconds a command waited for its latches.",
+        &["type"],
+    )
+});
+
+/// Seconds from admission to the answer.
+pub static COMMAND_DURATION: LazyLock<HistogramVec> = LazyLock::new(|| {
+    histogram(
+        "tikv_scheduler_command_duration_seconds",
+        "Seconds from the admission of a command to its answer.",
+        &["type"],
+    )
+});
+
+/// Entries touched while reading, by command, column family and operation.
+pub static SCAN_DETAILS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "tikv_scheduler_kv_scan_details",
+        "Entries touched by commands, by column family and operation.",
+        &["req", "cf", "tag"],
+    )
+});

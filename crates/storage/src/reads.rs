@@ -1,0 +1,425 @@
+//! Transactional reads: single keys, batches, scans, locks, and the state of a key for debugging.
+//!
+//! The order in every read at a timestamp is: raise `max_ts`, take the snapshot, look at locks, look at records.
+//! Raising comes first so that a commit that chooses its own timestamp afterwards lands above the read.
+//! Must never: raise `max_ts` for a read of the latest version or a stale read, or reserve memory for what a client
+//! claims to want.
+
+use std::future::Future;
+use std::task::Poll;
+
+use api_version::{CommandKind, KvFormat};
+use kv::{Engine, SnapshotContext};
+use kvproto::kvrpcpb::{self, Context, LockInfo};
+use lock_manager::LockManager;
+use mvcc::{
+    Direction, IsolationLevel, KvPair, PointGetter, PointGetterBuilder, ReplicaRead, Scanner,
+    ScannerBuilder, SnapshotReader, Statistics, ValueEntry,
+};
+use tracker::TrackerHandle;
+use txn_types::{Key, TimeStamp, TsSet};
+
+use crate::limits::{ReadBudget, check_range, invalid_range};
+use crate::{Error, Result, Storage, statistics};
+
+/// Keys that a scan passes before it lets other tasks of the pool run.
+const SCAN_YIELD_KEYS: usize = 256;
+
+/// What a scan returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScanOptions {
+    /// Most pairs, locked keys included. Zero returns nothing.
+    pub limit: usize,
+    /// Leave values out.
+    pub key_only: bool,
+    /// From the end of the range to its start.
+    pub reverse: bool,
+    /// Keep one of so many keys; zero and one keep all.
+    pub sample_step: usize,
+}
+
+/// How one request reads.
+struct ReadView {
+    ts: TimeStamp,
+    isolation: IsolationLevel,
+    bypass: TsSet,
+    access: TsSet,
+    replica_read: ReplicaRead,
+    fill_cache: bool,
+}
+
+impl ReadView {
+    fn new(ctx: &mut Context, ts: TimeStamp) -> Self {
+        Self {
+            ts,
+            isolation: ctx.get_isolation_level().into(),
+            bypass: TsSet::from_u64s(&ctx.take_resolved_locks()),
+            access: TsSet::from_u64s(&ctx.take_committed_locks()),
+            replica_read: if ctx.get_replica_read() {
+                ReplicaRead::Yes
+            } else {
+                ReplicaRead::No
+            },
+            fill_cache: !ctx.get_not_fill_cache(),
+        }
+    }
+
+    fn point_getter<S: kv::Snapshot>(self, snapshot: S, need_commit_ts: bool) -> PointGetter<S> {
+        PointGetterBuilder::new(snapshot, self.ts)
+            .isolation_level(self.isolation)
+            .bypass_locks(self.bypass)
+            .access_locks(self.access)
+            .replica_read(self.replica_read)
+            .fill_cache(self.fill_cache)
+            .need_commit_ts(need_commit_ts)
+            .build()
+    }
+}
+
+/// `[key, key‖00)` of encoded keys: that key alone.
+fn point_range(key: &Key) -> (Key, Key) {
+    let mut end = key.as_encoded().to_vec();
+    end.push(0);
+    (key.clone(), Key::from_encoded(end))
+}
+
+impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
+    /// The value of `key` at `ts`.
+    pub fn get(
+        &self,
+        mut ctx: Context,
+        key: Key,
+        ts: TimeStamp,
+        need_commit_ts: bool,
+        tracker: TrackerHandle,
+    ) -> impl Future<Output = Result<Option<ValueEntry>>> + Send + 'static + use<E, L, F> {
+        const KIND: &str = CommandKind::Get.name();
+        let this = self.clone();
+        let envelope = ctx.clone();
+        self.spawn_read(KIND, &envelope, ts, &tracker.clone(), async move {
+            this.check_read_keys(CommandKind::Get, &ctx, std::slice::from_ref(&key))?;
+            this.raise_max_ts(KIND, &ctx, ts)?;
+            let view = ReadView::new(&mut ctx, ts);
+            let ranges = vec![point_range(&key)];
+            let snapshot = this.read_snapshot(ctx, ts, ranges, &tracker).await?;
+            let mut getter = view.point_getter(snapshot, need_commit_ts);
+            let found = getter.get(&key);
+            statistics::record(KIND, &getter.take_statistics(), &tracker);
+            Ok(found?)
+        })
+    }
+
+    /// The values of those `keys` that exist at `ts`, in the order of the request. A locked key has its error in
+    /// its place.
+    pub fn batch_get(
+        &self,
+        mut ctx: Context,
+        keys: Vec<Key>,
+        ts: TimeStamp,
+        need_commit_ts: bool,
+        tracker: TrackerHandle,
+    ) -> impl Future<Output = Result<Vec<Result<KvPair>>>> + Send + 'static + use<E, L, F> {
+        const KIND: &str = CommandKind::BatchGet.name();
+        let this = self.clone();
+        let envelope = ctx.clone();
+        self.spawn_read(KIND, &envelope, ts, &tracker.clone(), async move {
+            this.check_read_keys(CommandKind::BatchGet, &ctx, &keys)?;
+            this.raise_max_ts(KIND, &ctx, ts)?;
+            let view = ReadView::new(&mut ctx, ts);
+            let ranges = keys.iter().map(point_range).collect();
+            let snapshot = this.read_snapshot(ctx, ts, ranges, &tracker).await?;
+            let mut getter = view.point_getter(snapshot, need_commit_ts);
+            let pairs = this.get_each(&mut getter, keys).await;
+            statistics::record(KIND, &getter.take_statistics(), &tracker);
+            pairs
+        })
+    }
+
+    async fn get_each<S: kv::Snapshot>(
+        &self,
+        getter: &mut PointGetter<S>,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Result<KvPair>>> {
+        let mut budget = ReadBudget::new(&self.limits);
+        let mut pairs = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            if at % SCAN_YIELD_KEYS == SCAN_YIELD_KEYS - 1 {
+                yield_now().await;
+            }
+            match getter.get(key) {
+                Ok(None) => {}
+                Ok(Some(entry)) => {
+                    let raw = key.to_raw().map_err(mvcc::Error::InvalidKey)?;
+                    budget.take(raw.len() + entry.value.len())?;
+                    pairs.push(Ok((raw, entry)));
+                }
+                // A read-committed read with timestamp check conflicts key by key, too.
+                Err(error @ (mvcc::Error::KeyIsLocked(_) | mvcc::Error::WriteConflict { .. })) => {
+                    pairs.push(Err(error.into()))
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// The pairs of a range at `ts`: `[start, end)`, or with `reverse` from `start` (exclusive) down to `end`
+    /// (inclusive). An absent `end` is unbounded, and so is the empty `start` of a reverse scan.
+    pub fn scan(
+        &self,
+        mut ctx: Context,
+        start: Key,
+        end: Option<Key>,
+        options: ScanOptions,
+        ts: TimeStamp,
+        tracker: TrackerHandle,
+    ) -> impl Future<Output = Result<Vec<Result<KvPair>>>> + Send + 'static + use<E, L, F> {
+        const KIND: &str = CommandKind::Scan.name();
+        let this = self.clone();
+        let envelope = ctx.clone();
+        self.spawn_read(KIND, &envelope, ts, &tracker.clone(), async move {
+            let (lower, upper) = this.scan_bounds(&ctx, start, end, options.reverse)?;
+            this.raise_max_ts(KIND, &ctx, ts)?;
+            if options.limit == 0 {
+                return Ok(Vec::new());
+            }
+            let view = ReadView::new(&mut ctx, ts);
+            let unbounded = || Key::from_encoded(Vec::new());
+            let ranges = vec![(
+                lower.clone().unwrap_or_else(unbounded),
+                upper.clone().unwrap_or_else(unbounded),
+            )];
+            let snapshot = this.read_snapshot(ctx, ts, ranges, &tracker).await?;
+            let direction = if options.reverse {
+                Direction::Backward
+            } else {
+                Direction::Forward
+            };
+            let mut scanner = ScannerBuilder::new(snapshot, view.ts)
+                .range(lower, upper)
+                .direction(direction)
+                .isolation_level(view.isolation)
+                .bypass_locks(view.bypass)
+                .access_locks(view.access)
+                .replica_read(view.replica_read)
+                .fill_cache(view.fill_cache)
+                .key_only(options.key_only)
+                .build()?;
+            let pairs = this.collect_pairs(&mut scanner, options).await;
+            statistics::record(KIND, &scanner.take_statistics(), &tracker);
+            pairs
+        })
+    }
+
+    async fn collect_pairs<S: kv::Snapshot>(
+        &self,
+        scanner: &mut Scanner<S>,
+        options: ScanOptions,
+    ) -> Result<Vec<Result<KvPair>>> {
+        let step = options.sample_step.max(1);
+        let mut budget = ReadBudget::new(&self.limits);
+        let mut pairs = Vec::new();
+        let mut met = 0usize;
+        while pairs.len() < options.limit {
+            let pair = match scanner.next() {
+                Ok(None) => break,
+                Ok(Some((key, entry))) => {
+                    let raw = key.to_raw().map_err(mvcc::Error::InvalidKey)?;
+                    Ok((raw, entry))
+                }
+                Err(error) if error.is_key_locked() => Err(Error::from(error)),
+                Err(error) => return Err(error.into()),
+            };
+            if met.is_multiple_of(step) {
+                budget.take(
+                    pair.as_ref()
+                        .map_or(0, |(key, entry)| key.len() + entry.value.len()),
+                )?;
+                pairs.push(pair);
+            }
+            met += 1;
+            if met.is_multiple_of(SCAN_YIELD_KEYS) {
+                yield_now().await;
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn scan_bounds(
+        &self,
+        ctx: &Context,
+        start: Key,
+        end: Option<Key>,
+        reverse: bool,
+    ) -> Result<(Option<Key>, Option<Key>)> {
+        let (lower, upper) = if reverse {
+            (end, Some(start).filter(|start| !start.is_encoded_from(b"")))
+        } else {
+            (Some(start), end)
+        };
+        self.check_txn_range(CommandKind::Scan, ctx, lower.as_ref(), upper.as_ref())?;
+        for bound in [&lower, &upper].into_iter().flatten() {
+            self.limits.check_bound(bound)?;
+        }
+        if let (Some(lower), Some(upper)) = (&lower, &upper) {
+            check_range(lower.as_encoded(), Some(upper.as_encoded()))?;
+        }
+        Ok((lower, upper))
+    }
+
+    /// The locks of `[start, end)` whose transactions started at or before `max_version`. Zero is no limit.
+    pub fn scan_lock(
+        &self,
+        mut ctx: Context,
+        max_version: TimeStamp,
+        start: Option<Key>,
+        end: Option<Key>,
+        limit: usize,
+        tracker: TrackerHandle,
+    ) -> impl Future<Output = Result<Vec<LockInfo>>> + Send + 'static + use<E, L, F> {
+        const KIND: &str = CommandKind::ScanLock.name();
+        let this = self.clone();
+        // Garbage collection asks the leader: a follower may not have the newest locks yet.
+        ctx.set_replica_read(false);
+        let envelope = ctx.clone();
+        self.spawn_read(KIND, &envelope, max_version, &tracker.clone(), async move {
+            if let (Some(start), Some(end)) = (&start, &end) {
+                if start > end {
+                    let reason = "the start lies after the end";
+                    return Err(invalid_range(start.as_encoded(), end.as_encoded(), reason));
+                }
+            }
+            this.concurrency_manager.update_max_ts(max_version, KIND)?;
+            let fill_cache = !ctx.get_not_fill_cache();
+            let snapshot = this
+                .read_snapshot(ctx, max_version, Vec::new(), &tracker)
+                .await?;
+            let mut reader = SnapshotReader::new(max_version, snapshot, fill_cache);
+            let filter = |_: &Key, lock: &txn_types::Lock| lock.ts <= max_version;
+            let scanned = reader.scan_locks(start.as_ref(), end.as_ref(), filter, limit);
+            statistics::record(KIND, &reader.take_statistics(), &tracker);
+            let mut budget = ReadBudget::new(&this.limits);
+            scanned?
+                .locks
+                .into_iter()
+                .map(|(key, lock)| {
+                    let raw = key.to_raw().map_err(mvcc::Error::InvalidKey)?;
+                    budget.take(raw.len())?;
+                    Ok(lock.into_lock_info(raw))
+                })
+                .collect()
+        })
+    }
+
+    /// Everything that is stored about `key`.
+    pub fn mvcc_by_key(
+        &self,
+        ctx: Context,
+        key: Key,
+        tracker: TrackerHandle,
+    ) -> impl Future<Output = Result<kvrpcpb::MvccInfo>> + Send + 'static + use<E, L, F> {
+        const KIND: &str = CommandKind::KeyMvcc.name();
+        let this = self.clone();
+        let envelope = ctx.clone();
+        self.spawn_read(
+            KIND,
+            &envelope,
+            TimeStamp::zero(),
+            &tracker.clone(),
+            async move {
+                this.limits.check_key(&key)?;
+                let ranges = vec![point_range(&key)];
+                let snapshot = this
+                    .read_snapshot(ctx, TimeStamp::zero(), ranges, &tracker)
+                    .await?;
+                let mut cost = Statistics::default();
+                let info = mvcc::mvcc_info(&snapshot, &key, &mut cost);
+                statistics::record(KIND, &cost, &tracker);
+                Ok(info?.into_proto())
+            },
+        )
+    }
+
+    /// The first key that a transaction started at `start_ts` touched, and everything that is stored about it.
+    pub fn mvcc_by_start_ts(
+        &self,
+        ctx: Context,
+        start_ts: TimeStamp,
+        tracker: TrackerHandle,
+    ) -> impl Future<Output = Result<Option<(Key, kvrpcpb::MvccInfo)>>> + Send + 'static + use<E, L, F>
+    {
+        const KIND: &str = CommandKind::StartTsMvcc.name();
+        let this = self.clone();
+        let envelope = ctx.clone();
+        self.spawn_read(
+            KIND,
+            &envelope,
+            TimeStamp::zero(),
+            &tracker.clone(),
+            async move {
+                let snapshot = this
+                    .read_snapshot(ctx, TimeStamp::zero(), Vec::new(), &tracker)
+                    .await?;
+                let mut cost = Statistics::default();
+                let found = find(&snapshot, start_ts, &mut cost);
+                statistics::record(KIND, &cost, &tracker);
+                found
+            },
+        )
+    }
+
+    fn raise_max_ts(&self, kind: &'static str, ctx: &Context, ts: TimeStamp) -> Result<()> {
+        if !ctx.get_stale_read() {
+            self.concurrency_manager.update_max_ts(ts, kind)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn read_snapshot(
+        &self,
+        ctx: Context,
+        start_ts: TimeStamp,
+        key_ranges: Vec<(Key, Key)>,
+        tracker: &TrackerHandle,
+    ) -> Result<E::Snap> {
+        let clock = self.scheduler.clock();
+        let before = clock.now();
+        let snapshot = self
+            .engine
+            .async_snapshot(SnapshotContext {
+                ctx,
+                start_ts,
+                key_ranges,
+            })
+            .await?;
+        let took = clock.now().saturating_duration_since(before);
+        statistics::record_snapshot(tracker, took);
+        Ok(snapshot)
+    }
+}
+
+fn find<S: kv::Snapshot>(
+    snapshot: &S,
+    start_ts: TimeStamp,
+    cost: &mut Statistics,
+) -> Result<Option<(Key, kvrpcpb::MvccInfo)>> {
+    let Some(key) = mvcc::find_start_ts(snapshot, start_ts, cost)? else {
+        return Ok(None);
+    };
+    let info = mvcc::mvcc_info(snapshot, &key, cost)?.into_proto();
+    Ok(Some((key, info)))
+}
+
+/// Lets other tasks of the pool run before this one goes on.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

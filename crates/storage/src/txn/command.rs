@@ -1,0 +1,150 @@
+//! What a write command is: keys to latch, and one pure decision.
+//!
+//! A command takes a snapshot and returns the changes and the answer. It owns no thread and reads no clock; the
+//! scheduler owns latches, snapshot, write and answer.
+//! Must never: touch the engine except through the snapshot it is given.
+
+use std::future::Future;
+
+use api_version::ApiVersion;
+use concurrency_manager::ConcurrencyManager;
+use kv::{Engine, Modify, Snapshot};
+use kvproto::kvrpcpb::Context;
+use lock_manager::{LockManager, ReleasedLock};
+use mvcc::{MvccTxn, SnapshotReader, Statistics};
+use tracker::TrackerHandle;
+use txn_types::TimeStamp;
+
+use super::scheduler::Scheduler;
+use crate::{Result, limits::Limits};
+
+/// What a decision may use besides its snapshot.
+pub struct WriteContext<'a> {
+    /// To raise `max_ts` when the command answers about the state at a timestamp.
+    pub concurrency_manager: &'a ConcurrencyManager,
+    /// Receives what the command's reads cost.
+    pub statistics: &'a mut Statistics,
+}
+
+/// What a command decided.
+#[derive(Debug)]
+pub struct WriteResult<T> {
+    /// The changes, applied as one; empty when nothing is to be written.
+    pub modifies: Vec<Modify>,
+    /// The answer, given after the changes are applied.
+    pub output: T,
+    /// Locks that the changes remove.
+    pub released: Vec<ReleasedLock>,
+}
+
+impl<T> WriteResult<T> {
+    /// An answer without changes.
+    pub fn unchanged(output: T) -> Self {
+        Self {
+            modifies: Vec::new(),
+            output,
+            released: Vec::new(),
+        }
+    }
+
+    /// The changes collected in `txn`, and the answer.
+    pub fn from_txn(mut txn: MvccTxn, output: T) -> Self {
+        let released = txn.take_released();
+        Self {
+            modifies: txn.into_modifies(),
+            output,
+            released,
+        }
+    }
+}
+
+/// Runs the decision of one transaction: a buffer and a reader at its start timestamp, and what they cost.
+pub(crate) fn decide<S: Snapshot, T>(
+    start_ts: TimeStamp,
+    snapshot: S,
+    request: &Context,
+    ctx: &mut WriteContext<'_>,
+    decision: impl FnOnce(&mut MvccTxn, &mut SnapshotReader<S>) -> Result<T>,
+) -> Result<WriteResult<T>> {
+    let mut txn = MvccTxn::new(start_ts);
+    let mut reader = SnapshotReader::new(start_ts, snapshot, !request.get_not_fill_cache());
+    let output = decision(&mut txn, &mut reader);
+    ctx.statistics.add(&reader.take_statistics());
+    Ok(WriteResult::from_txn(txn, output?))
+}
+
+/// A command that decides on one snapshot, under the latches of its keys, and writes once.
+pub trait WriteCommand: Send + 'static {
+    /// The answer.
+    type Output: Send + 'static;
+
+    /// The label in metrics and logs.
+    const KIND: &'static str;
+
+    /// The request's envelope.
+    fn context(&self) -> &Context;
+
+    /// The encoded keys that no other command may touch meanwhile.
+    fn keys(&self) -> Vec<&[u8]>;
+
+    /// Bytes that count against the limit of pending writes.
+    fn write_bytes(&self) -> usize {
+        self.keys().iter().map(|key| key.len()).sum()
+    }
+
+    /// Identifies the work for the pool's accounting; commands of one transaction share it.
+    fn task_id(&self) -> u64 {
+        0
+    }
+
+    /// Refuses requests that no state of the data could make valid.
+    fn validate(&self, _limits: &Limits) -> Result<()> {
+        Ok(())
+    }
+
+    /// Refuses requests that do not fit the store's format.
+    fn check_api(&self, _storage: ApiVersion) -> Result<()> {
+        Ok(())
+    }
+
+    /// Decides. Pure but for raising `max_ts`.
+    fn process_write<S: Snapshot>(
+        self,
+        snapshot: S,
+        ctx: &mut WriteContext<'_>,
+    ) -> Result<WriteResult<Self::Output>>;
+}
+
+/// Anything that `Storage::sched_txn_command` runs: a [`WriteCommand`], or a series of them.
+pub trait TxnCommand: Send + 'static {
+    /// The answer.
+    type Output: Send + 'static;
+
+    /// Refuses requests that do not fit the store's format.
+    fn check_api(&self, _storage: ApiVersion) -> Result<()> {
+        Ok(())
+    }
+
+    /// Starts the command. Dropping the future does not stop what has begun.
+    fn run<E: Engine, L: LockManager>(
+        self,
+        scheduler: &Scheduler<E, L>,
+        tracker: TrackerHandle,
+    ) -> impl Future<Output = Result<Self::Output>> + Send + 'static + use<Self, E, L>;
+}
+
+impl<C: WriteCommand> TxnCommand for C {
+    type Output = C::Output;
+
+    fn check_api(&self, storage: ApiVersion) -> Result<()> {
+        WriteCommand::check_api(self, storage)
+    }
+
+    fn run<E: Engine, L: LockManager>(
+        self,
+        scheduler: &Scheduler<E, L>,
+        tracker: TrackerHandle,
+    ) -> impl Future<Output = Result<Self::Output>> + Send + 'static + use<C, E, L> {
+        scheduler.run(self, tracker)
+    }
+}

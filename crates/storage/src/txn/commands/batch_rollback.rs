@@ -1,0 +1,89 @@
+//! KvBatchRollback: a client gives up its own transaction on some keys, all of them or none.
+//! Must never: roll back a key that is committed; the whole request fails instead.
+
+use kv::Snapshot;
+use kvproto::kvrpcpb::{self, Context};
+use mvcc::{MvccTxn, SnapshotReader};
+use txn_types::{Key, TimeStamp};
+
+use super::{check_some_keys, encode_keys, encoded, refuse_txn_file, take_context};
+use crate::limits::check_ts;
+use crate::txn::actions::raw_key;
+use crate::txn::actions::rollback::{Collapse, MissingLockAction, MissingLockStatus, rollback_key};
+use crate::txn::command::{WriteCommand, WriteContext, WriteResult, decide};
+use crate::{Error, Result};
+
+/// A rollback request.
+#[derive(Debug)]
+pub struct BatchRollback {
+    ctx: Context,
+    keys: Vec<Key>,
+    start_ts: TimeStamp,
+}
+
+impl TryFrom<kvrpcpb::BatchRollbackRequest> for BatchRollback {
+    type Error = Error;
+
+    fn try_from(mut req: kvrpcpb::BatchRollbackRequest) -> Result<Self> {
+        refuse_txn_file(req.get_is_txn_file())?;
+        let start_ts = TimeStamp::from(req.get_start_version());
+        check_ts("start_version", start_ts)?;
+        let keys = encode_keys(req.take_keys());
+        check_some_keys(&keys)?;
+        Ok(Self {
+            ctx: take_context(req.context.take()),
+            keys,
+            start_ts,
+        })
+    }
+}
+
+/// Rolls `key` back whatever the age of its lock; the record may be collapsed.
+pub(super) fn rollback_unprotected<S: Snapshot>(
+    txn: &mut MvccTxn,
+    reader: &mut SnapshotReader<S>,
+    key: &Key,
+) -> Result<()> {
+    let how = (MissingLockAction::Rollback, Collapse::Yes);
+    match rollback_key(txn, reader, key, TimeStamp::zero(), how)? {
+        MissingLockStatus::Committed(commit_ts) => Err(mvcc::Error::Committed {
+            start_ts: txn.start_ts,
+            commit_ts,
+            key: raw_key(key)?,
+        }
+        .into()),
+        MissingLockStatus::RolledBack
+        | MissingLockStatus::RollbackWritten
+        | MissingLockStatus::DoNothing => Ok(()),
+    }
+}
+
+impl WriteCommand for BatchRollback {
+    type Output = ();
+
+    const KIND: &'static str = "batch_rollback";
+
+    fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    fn keys(&self) -> Vec<&[u8]> {
+        encoded(&self.keys)
+    }
+
+    fn task_id(&self) -> u64 {
+        self.start_ts.into_inner()
+    }
+
+    fn process_write<S: Snapshot>(
+        self,
+        snapshot: S,
+        ctx: &mut WriteContext<'_>,
+    ) -> Result<WriteResult<()>> {
+        decide(self.start_ts, snapshot, &self.ctx, ctx, |txn, reader| {
+            self.keys
+                .iter()
+                .try_for_each(|key| rollback_unprotected(txn, reader, key))
+        })
+    }
+}

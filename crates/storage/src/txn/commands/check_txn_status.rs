@@ -1,0 +1,97 @@
+//! KvCheckTxnStatus: the fate of a transaction, asked on its primary key.
+//! Must never: answer without raising `max_ts`, because the answer is about the state at these timestamps.
+
+use kv::Snapshot;
+use kvproto::kvrpcpb::{self, Context};
+use txn_types::{Key, LockValue, TimeStamp};
+
+use super::{TxnStatus, refuse_txn_file, take_context};
+use crate::limits::check_ts;
+use crate::txn::actions::check_txn_status::{StatusQuery, check_with_lock, check_without_lock};
+use crate::txn::actions::raw_key;
+use crate::txn::actions::rollback::MissingLockAction;
+use crate::txn::command::{WriteCommand, WriteContext, WriteResult, decide};
+use crate::{Error, Result};
+
+/// A status request.
+#[derive(Debug)]
+pub struct CheckTxnStatus {
+    ctx: Context,
+    primary_key: Key,
+    lock_ts: TimeStamp,
+    query: StatusQuery,
+}
+
+impl TryFrom<kvrpcpb::CheckTxnStatusRequest> for CheckTxnStatus {
+    type Error = Error;
+
+    fn try_from(mut req: kvrpcpb::CheckTxnStatusRequest) -> Result<Self> {
+        refuse_txn_file(req.get_is_txn_file())?;
+        let lock_ts = TimeStamp::from(req.get_lock_ts());
+        check_ts("lock_ts", lock_ts)?;
+        Ok(Self {
+            primary_key: Key::from_raw(req.get_primary_key()),
+            lock_ts,
+            query: StatusQuery {
+                caller_start_ts: req.get_caller_start_ts().into(),
+                current_ts: req.get_current_ts().into(),
+                force_sync_commit: req.get_force_sync_commit(),
+                resolving_pessimistic_lock: req.get_resolving_pessimistic_lock(),
+                verify_is_primary: req.get_verify_is_primary(),
+                missing_lock: if req.get_rollback_if_not_exist() {
+                    MissingLockAction::ProtectedRollback
+                } else {
+                    MissingLockAction::ReturnError
+                },
+            },
+            ctx: take_context(req.context.take()),
+        })
+    }
+}
+
+impl WriteCommand for CheckTxnStatus {
+    type Output = TxnStatus;
+
+    const KIND: &'static str = "check_txn_status";
+
+    fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    fn keys(&self) -> Vec<&[u8]> {
+        vec![self.primary_key.as_encoded()]
+    }
+
+    fn task_id(&self) -> u64 {
+        self.lock_ts.into_inner()
+    }
+
+    fn process_write<S: Snapshot>(
+        self,
+        snapshot: S,
+        ctx: &mut WriteContext<'_>,
+    ) -> Result<WriteResult<TxnStatus>> {
+        for ts in [
+            self.lock_ts,
+            self.query.current_ts,
+            self.query.caller_start_ts,
+        ] {
+            ctx.concurrency_manager.update_max_ts(ts, Self::KIND)?;
+        }
+        let key = &self.primary_key;
+        decide(self.lock_ts, snapshot, &self.ctx, ctx, |txn, reader| {
+            let status = match reader.load_lock(key)? {
+                Some(LockValue::Exclusive(lock)) if lock.ts == self.lock_ts => {
+                    check_with_lock(txn, reader, key, lock, &self.query)?
+                }
+                // A shared lock is never a primary, so the caller was misled.
+                Some(LockValue::Shared(locks)) => {
+                    let info = locks.into_lock_info(raw_key(key)?);
+                    return Err(mvcc::Error::PrimaryMismatch(Box::new(info)).into());
+                }
+                found => check_without_lock(txn, reader, key, found, &self.query)?,
+            };
+            Ok(status)
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! KvCleanup: rolls one key of a transaction back, unless its lock is still alive.
+//! Must never: roll back a transaction that has committed; it says where it did instead.
+
+use kv::Snapshot;
+use kvproto::kvrpcpb::{self, Context};
+use txn_types::{Key, TimeStamp};
+
+use super::take_context;
+use crate::limits::check_ts;
+use crate::txn::actions::rollback::{Collapse, MissingLockAction, MissingLockStatus, rollback_key};
+use crate::txn::command::{WriteCommand, WriteContext, WriteResult, decide};
+use crate::{Error, Result};
+
+/// A cleanup request.
+#[derive(Debug)]
+pub struct Cleanup {
+    ctx: Context,
+    key: Key,
+    start_ts: TimeStamp,
+    /// Zero: the lock is rolled back whatever its age.
+    current_ts: TimeStamp,
+}
+
+/// What became of the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CleanupResult {
+    /// It is rolled back, now or before.
+    RolledBack,
+    /// It had committed.
+    Committed(TimeStamp),
+}
+
+impl TryFrom<kvrpcpb::CleanupRequest> for Cleanup {
+    type Error = Error;
+
+    fn try_from(mut req: kvrpcpb::CleanupRequest) -> Result<Self> {
+        let start_ts = TimeStamp::from(req.get_start_version());
+        check_ts("start_version", start_ts)?;
+        Ok(Self {
+            ctx: take_context(req.context.take()),
+            key: Key::from_raw(req.get_key()),
+            start_ts,
+            current_ts: req.get_current_ts().into(),
+        })
+    }
+}
+
+impl WriteCommand for Cleanup {
+    type Output = CleanupResult;
+
+    const KIND: &'static str = "cleanup";
+
+    fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    fn keys(&self) -> Vec<&[u8]> {
+        vec![self.key.as_encoded()]
+    }
+
+    fn task_id(&self) -> u64 {
+        self.start_ts.into_inner()
+    }
+
+    fn process_write<S: Snapshot>(
+        self,
+        snapshot: S,
+        ctx: &mut WriteContext<'_>,
+    ) -> Result<WriteResult<CleanupResult>> {
+        ctx.concurrency_manager
+            .update_max_ts(self.start_ts, Self::KIND)?;
+        decide(self.start_ts, snapshot, &self.ctx, ctx, |txn, reader| {
+            let how = (MissingLockAction::ProtectedRollback, Collapse::No);
+            Ok(
+                match rollback_key(txn, reader, &self.key, self.current_ts, how)? {
+                    MissingLockStatus::Committed(commit_ts) => CleanupResult::Committed(commit_ts),
+                    MissingLockStatus::RolledBack
+                    | MissingLockStatus::RollbackWritten
+                    | MissingLockStatus::DoNothing => CleanupResult::RolledBack,
+                },
+            )
+        })
+    }
+}

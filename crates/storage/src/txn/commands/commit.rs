@@ -1,0 +1,85 @@
+//! KvCommit: turns the locks of a transaction into commit records, all of the request's keys or none.
+//!
+//! That the primary is committed first is the client's business; the server does not check it.
+//! Must never: commit below what a reader was promised (`min_commit_ts`).
+
+use kv::Snapshot;
+use kvproto::kvrpcpb::{self, CommitRole, Context};
+use txn_types::{Key, TimeStamp};
+
+use super::{check_some_keys, encode_keys, encoded, refuse_txn_file, take_context};
+use crate::limits::check_ts;
+use crate::txn::actions::commit::commit_key;
+use crate::txn::command::{WriteCommand, WriteContext, WriteResult, decide};
+use crate::{Error, Result};
+
+/// A commit request.
+#[derive(Debug)]
+pub struct Commit {
+    ctx: Context,
+    keys: Vec<Key>,
+    start_ts: TimeStamp,
+    commit_ts: TimeStamp,
+    role: CommitRole,
+}
+
+impl TryFrom<kvrpcpb::CommitRequest> for Commit {
+    type Error = Error;
+
+    fn try_from(mut req: kvrpcpb::CommitRequest) -> Result<Self> {
+        refuse_txn_file(req.get_is_txn_file())?;
+        let start_ts = TimeStamp::from(req.get_start_version());
+        let commit_ts = TimeStamp::from(req.get_commit_version());
+        check_ts("start_version", start_ts)?;
+        if commit_ts <= start_ts {
+            return Err(mvcc::Error::InvalidTxnTso {
+                start_ts,
+                commit_ts,
+            }
+            .into());
+        }
+        check_ts("commit_version", commit_ts)?;
+        let keys = encode_keys(req.take_keys());
+        check_some_keys(&keys)?;
+        let role = req.get_commit_role();
+        Ok(Self {
+            ctx: take_context(req.context.take()),
+            keys,
+            start_ts,
+            commit_ts,
+            role,
+        })
+    }
+}
+
+impl WriteCommand for Commit {
+    /// Where the transaction is committed.
+    type Output = TimeStamp;
+
+    const KIND: &'static str = "commit";
+
+    fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    fn keys(&self) -> Vec<&[u8]> {
+        encoded(&self.keys)
+    }
+
+    fn task_id(&self) -> u64 {
+        self.start_ts.into_inner()
+    }
+
+    fn process_write<S: Snapshot>(
+        self,
+        snapshot: S,
+        ctx: &mut WriteContext<'_>,
+    ) -> Result<WriteResult<TimeStamp>> {
+        decide(self.start_ts, snapshot, &self.ctx, ctx, |txn, reader| {
+            for key in &self.keys {
+                commit_key(txn, reader, key, self.commit_ts, self.role)?;
+            }
+            Ok(self.commit_ts)
+        })
+    }
+}

@@ -1,0 +1,8 @@
+//! Transaction commands: what they decide (`actions`, `commands`) and how they are run (`latch`, `scheduler`).
+//! Must never: know how a write is replicated, or speak gRPC.
+
+pub mod actions;
+pub mod command;
+pub mod commands;
+pub mod latch;
+pub mod scheduler;

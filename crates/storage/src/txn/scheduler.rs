@@ -1,0 +1,455 @@
+//! Runs write commands: admission, latches, snapshot, decision, write, answer.
+//!
+//! 1. *Admission* happens on the caller: above the limit of pending bytes a command is refused, so nothing queues
+//!    without bound.
+//! 2. The rest is one task on the scheduler's pool. It owns the command; the caller holds only the receiving end of
+//!    a channel. A client that goes away drops that end, and the task runs on to its end: no latch is lost, no
+//!    command is half-run.
+//! 3. The snapshot is taken after all latches are held, so the decision sees every earlier write of its keys, and
+//!    its term travels with the write.
+//! 4. Latches are released when the write has finished, and only then the answer is sent: whoever sees the answer
+//!    also sees the write, and so does the next command of the same key.
+//! 5. The deadline is looked at before the decision and before the write. After the write has begun its real outcome
+//!    is reported, however late.
+//!
+//! Must never: hold a lock across an await, read a clock other than the given one, or turn an unknown write
+//! outcome into a definite one.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use concurrency_manager::ConcurrencyManager;
+use futures::channel::oneshot;
+use kv::{Engine, Modify, Snapshot, SnapshotContext, WriteData};
+use kvproto::kvrpcpb::{CommandPri, Context};
+use lock_manager::{LockManager, ReleasedLock};
+use mvcc::Statistics;
+use runtime::{Clock, Instant};
+use tracker::TrackerHandle;
+use yatp::{Pool, Priority, TaskOptions};
+
+use super::command::{WriteCommand, WriteContext, WriteResult};
+use super::latch::{LatchSet, Latches};
+use crate::deadline::Deadline;
+use crate::limits::Limits;
+use crate::{Config, Error, Result, metrics};
+
+type Waker = oneshot::Sender<()>;
+
+struct Shared<E, L> {
+    engine: E,
+    lock_manager: L,
+    concurrency_manager: ConcurrencyManager,
+    pool: Pool,
+    clock: Clock,
+    latches: Arc<Latches<Waker>>,
+    next_id: AtomicU64,
+    pending_bytes: Arc<AtomicUsize>,
+    pending_bytes_limit: usize,
+    limits: Limits,
+}
+
+/// Runs write commands of one store; clones share everything.
+pub struct Scheduler<E, L> {
+    shared: Arc<Shared<E, L>>,
+}
+
+impl<E, L> Clone for Scheduler<E, L> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+/// What a scheduler is made of.
+pub struct SchedulerParts<E, L> {
+    /// Gives snapshots and takes writes.
+    pub engine: E,
+    /// Hears of released locks.
+    pub lock_manager: L,
+    /// The store's `max_ts`.
+    pub concurrency_manager: ConcurrencyManager,
+    /// Where commands run.
+    pub pool: Pool,
+    /// Where time comes from.
+    pub clock: Clock,
+}
+
+/// Stands for an admitted command in the pending bytes.
+struct Admission {
+    pending_bytes: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.pending_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        metrics::WRITING_BYTES.sub(gauge(self.bytes));
+        metrics::CONTEXT_TOTAL.dec();
+    }
+}
+
+fn gauge(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// Latches of one command; gives them up and wakes the next when dropped, wherever the command stands.
+struct LatchGuard {
+    latches: Arc<Latches<Waker>>,
+    set: LatchSet,
+    id: u64,
+}
+
+impl LatchGuard {
+    async fn acquire(latches: &Arc<Latches<Waker>>, set: LatchSet, id: u64) -> Self {
+        let mut guard = Self {
+            latches: Arc::clone(latches),
+            set,
+            id,
+        };
+        loop {
+            let (waker, woken) = oneshot::channel();
+            let mut waker = Some(waker);
+            let mut token = || waker.take().unwrap_or_else(|| oneshot::channel().0);
+            if guard.latches.acquire(&mut guard.set, id, &mut token) {
+                return guard;
+            }
+            // An error means that the waker was dropped unsent; asking again is right in any case.
+            let _ = woken.await;
+        }
+    }
+}
+
+impl Drop for LatchGuard {
+    fn drop(&mut self) {
+        for waker in self.latches.release(&mut self.set, self.id) {
+            // A receiver that is gone belongs to a guard that was dropped, and its drop passes the latch on.
+            let _ = waker.send(());
+        }
+    }
+}
+
+/// What every command needs besides its decision.
+struct Envelope {
+    kind: &'static str,
+    ctx: Context,
+    latches: LatchSet,
+    deadline: Deadline,
+    started: Instant,
+    tracker: TrackerHandle,
+}
+
+impl<E: Engine, L: LockManager> Scheduler<E, L> {
+    /// A scheduler over `parts`.
+    pub fn new(parts: SchedulerParts<E, L>, config: &Config) -> Self {
+        let limit = config.scheduler_pending_write_threshold.0;
+        Self {
+            shared: Arc::new(Shared {
+                engine: parts.engine,
+                lock_manager: parts.lock_manager,
+                concurrency_manager: parts.concurrency_manager,
+                pool: parts.pool,
+                clock: parts.clock,
+                latches: Arc::new(Latches::new(config.scheduler_concurrency)),
+                next_id: AtomicU64::new(0),
+                pending_bytes: Arc::new(AtomicUsize::new(0)),
+                pending_bytes_limit: usize::try_from(limit).unwrap_or(usize::MAX),
+                limits: Limits::new(config),
+            }),
+        }
+    }
+
+    /// Bytes of commands admitted and not finished.
+    pub fn pending_bytes(&self) -> usize {
+        self.shared.pending_bytes.load(Ordering::Acquire)
+    }
+
+    /// Latch slots that commands own right now.
+    pub fn latches_in_use(&self) -> usize {
+        self.shared.latches.slots_in_use()
+    }
+
+    /// The engine under the commands.
+    pub(crate) fn engine(&self) -> &E {
+        &self.shared.engine
+    }
+
+    /// The clock of deadlines.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Runs a command: latches, snapshot, decision, write.
+    pub fn run<C: WriteCommand>(
+        &self,
+        command: C,
+        tracker: TrackerHandle,
+    ) -> impl Future<Output = Result<C::Output>> + Send + 'static + use<E, L, C> {
+        let admitted = command.validate(&self.shared.limits).and_then(|()| {
+            let latches = self.shared.latches.set_for(command.keys());
+            let options = task_options(command.context(), command.task_id());
+            let bytes = command.write_bytes();
+            let ctx = command.context().clone();
+            let envelope = self.envelope(C::KIND, ctx, latches, tracker);
+            let this = self.clone();
+            self.admit(C::KIND, bytes, options, move || async move {
+                this.execute(envelope, command).await
+            })
+        });
+        answer(admitted)
+    }
+
+    /// Writes what needs no decision, under the latches of `keys`.
+    pub(crate) fn run_blind(
+        &self,
+        kind: &'static str,
+        ctx: Context,
+        modifies: Vec<Modify>,
+        keys: &[&[u8]],
+        tracker: TrackerHandle,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<E, L> {
+        let latches = self.shared.latches.set_for(keys.iter().copied());
+        let options = task_options(&ctx, 0);
+        let bytes = modifies.iter().map(Modify::size).sum();
+        let envelope = self.envelope(kind, ctx, latches, tracker);
+        let this = self.clone();
+        let admitted = self.admit(kind, bytes, options, move || async move {
+            this.execute_blind(envelope, modifies).await
+        });
+        answer(admitted)
+    }
+
+    /// Runs work that only reads on the scheduler's pool, for commands that read before they write.
+    pub(crate) fn spawn<T, Fut>(
+        &self,
+        ctx: &Context,
+        work: Fut,
+    ) -> impl Future<Output = Result<T>> + Send + 'static + use<E, L, T, Fut>
+    where
+        T: Send + 'static,
+        Fut: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let spawned = self
+            .shared
+            .pool
+            .spawn(task_options(ctx, 0), async move {
+                let _ = sender.send(work.await);
+            })
+            .map_err(|_| Error::Closed);
+        answer(spawned.map(|()| receiver))
+    }
+
+    fn envelope(
+        &self,
+        kind: &'static str,
+        ctx: Context,
+        latches: LatchSet,
+        tracker: TrackerHandle,
+    ) -> Envelope {
+        let started = self.shared.clock.now();
+        Envelope {
+            kind,
+            deadline: Deadline::of(&ctx, &self.shared.clock),
+            ctx,
+            latches,
+            started,
+            tracker,
+        }
+    }
+
+    fn admit<T, F, Fut>(
+        &self,
+        kind: &'static str,
+        bytes: usize,
+        options: TaskOptions,
+        work: F,
+    ) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T>> + Send + 'static,
+    {
+        metrics::COMMAND_TOTAL.with_label_values(&[kind]).inc();
+        let before = self.shared.pending_bytes.fetch_add(bytes, Ordering::AcqRel);
+        metrics::WRITING_BYTES.add(gauge(bytes));
+        metrics::CONTEXT_TOTAL.inc();
+        let admission = Admission {
+            pending_bytes: Arc::clone(&self.shared.pending_bytes),
+            bytes,
+        };
+        // Compared before this command counts: one that is larger than the limit alone must have its turn too.
+        if before >= self.shared.pending_bytes_limit {
+            metrics::TOO_BUSY_TOTAL.with_label_values(&[kind]).inc();
+            return Err(Error::SchedTooBusy);
+        }
+        let (sender, receiver) = oneshot::channel();
+        let work = work();
+        let task = async move {
+            let result = work.await;
+            drop(admission);
+            let stage = if result.is_ok() { "done" } else { "error" };
+            metrics::STAGE_TOTAL.with_label_values(&[kind, stage]).inc();
+            let _ = sender.send(result);
+        };
+        self.shared
+            .pool
+            .spawn(options, task)
+            .map_err(|_| Error::Closed)?;
+        Ok(receiver)
+    }
+
+    async fn execute<C: WriteCommand>(self, env: Envelope, command: C) -> Result<C::Output> {
+        let Envelope {
+            kind,
+            ctx,
+            latches,
+            deadline,
+            started,
+            tracker,
+        } = env;
+        let guard = self.latch(kind, latches, started, &tracker).await;
+        deadline.check(&self.shared.clock)?;
+        let before_snapshot = self.shared.clock.now();
+        let snapshot = self
+            .shared
+            .engine
+            .async_snapshot(SnapshotContext::new(ctx.clone()))
+            .await?;
+        metrics::STAGE_TOTAL
+            .with_label_values(&[kind, "snapshot"])
+            .inc();
+        let term = snapshot.term();
+        let before_process = self.shared.clock.now();
+        deadline.check(&self.shared.clock)?;
+
+        let mut statistics = Statistics::default();
+        let mut write_ctx = WriteContext {
+            concurrency_manager: &self.shared.concurrency_manager,
+            statistics: &mut statistics,
+        };
+        let decided = command.process_write(snapshot, &mut write_ctx);
+        crate::statistics::record(kind, &statistics, &tracker);
+        metrics::STAGE_TOTAL
+            .with_label_values(&[kind, "process"])
+            .inc();
+        let before_write = self.shared.clock.now();
+        crate::statistics::record_stages(&tracker, before_snapshot, before_process, before_write);
+        let WriteResult {
+            modifies,
+            output,
+            released,
+        } = decided?;
+
+        if !modifies.is_empty() {
+            let data = WriteData {
+                modifies,
+                term,
+                one_pc: false,
+                deadline: deadline.at(),
+            };
+            self.write(kind, ctx, data, &deadline, &tracker).await?;
+        }
+        drop(guard);
+        self.finish(kind, started, released);
+        Ok(output)
+    }
+
+    async fn execute_blind(self, env: Envelope, modifies: Vec<Modify>) -> Result<()> {
+        let Envelope {
+            kind,
+            ctx,
+            latches,
+            deadline,
+            started,
+            tracker,
+        } = env;
+        let guard = self.latch(kind, latches, started, &tracker).await;
+        let data = WriteData {
+            modifies,
+            term: None,
+            one_pc: false,
+            deadline: deadline.at(),
+        };
+        self.write(kind, ctx, data, &deadline, &tracker).await?;
+        drop(guard);
+        self.finish(kind, started, Vec::new());
+        Ok(())
+    }
+
+    async fn latch(
+        &self,
+        kind: &'static str,
+        latches: LatchSet,
+        started: Instant,
+        tracker: &TrackerHandle,
+    ) -> LatchGuard {
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let guard = LatchGuard::acquire(&self.shared.latches, latches, id).await;
+        let waited = self.shared.clock.now().saturating_duration_since(started);
+        metrics::LATCH_WAIT
+            .with_label_values(&[kind])
+            .observe(waited.as_secs_f64());
+        crate::statistics::record_latch_wait(tracker, waited);
+        guard
+    }
+
+    async fn write(
+        &self,
+        kind: &'static str,
+        ctx: Context,
+        data: WriteData,
+        deadline: &Deadline,
+        tracker: &TrackerHandle,
+    ) -> Result<()> {
+        let limit = self.shared.limits.max_write_size;
+        let size = data.size();
+        if size > limit {
+            return Err(Error::WriteTooLarge { size, limit });
+        }
+        fail::fail_point!("storage_before_write", |_| Err(Error::Closed));
+        deadline.check(&self.shared.clock)?;
+        metrics::STAGE_TOTAL
+            .with_label_values(&[kind, "write"])
+            .inc();
+        let before = self.shared.clock.now();
+        let written = kv::write(&self.shared.engine, ctx, data).await;
+        let took = self.shared.clock.now().saturating_duration_since(before);
+        crate::statistics::record_write(tracker, took);
+        written.map_err(Error::from)
+    }
+
+    fn finish(&self, kind: &'static str, started: Instant, released: Vec<ReleasedLock>) {
+        if !released.is_empty() && self.shared.lock_manager.has_waiters() {
+            self.shared.lock_manager.on_released(released);
+        }
+        let took = self.shared.clock.now().saturating_duration_since(started);
+        metrics::COMMAND_DURATION
+            .with_label_values(&[kind])
+            .observe(took.as_secs_f64());
+    }
+}
+
+/// Pool options of a request.
+pub(crate) fn task_options(ctx: &Context, task_id: u64) -> TaskOptions {
+    let priority = match ctx.get_priority() {
+        CommandPri::High => Priority::High,
+        CommandPri::Normal => Priority::Normal,
+        CommandPri::Low => Priority::Low,
+    };
+    let task_id = if ctx.get_task_id() == 0 {
+        task_id
+    } else {
+        ctx.get_task_id()
+    };
+    TaskOptions { task_id, priority }
+}
+
+/// The caller's end of a task: a task that vanished without an answer was dropped by a stopping pool.
+pub(crate) fn answer<T: Send + 'static>(
+    started: Result<oneshot::Receiver<Result<T>>>,
+) -> impl Future<Output = Result<T>> + Send + 'static {
+    async move { started?.await.unwrap_or(Err(Error::Closed)) }
+}
