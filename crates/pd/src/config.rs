@@ -1,0 +1,169 @@
+//! The settings of a placement driver and their limits.
+
+use std::sync::Arc;
+
+use crate::{Error, Result};
+
+/// Called once when the disk failed a write: nothing may be assumed about it from then on.
+pub type FatalHandler = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How a placement driver presents itself.
+#[derive(Clone)]
+pub struct PdConfig {
+    /// The member's name, for people. Default `pd`.
+    pub name: String,
+    /// Where to listen: `host:port` or `http://host:port`. Port 0 picks a free one.
+    pub client_urls: Vec<String>,
+    /// Under which URLs others reach it. Empty: the same as `client_urls`, with the ports that
+    /// were picked and a wildcard host replaced by the loopback address.
+    pub advertise_client_urls: Vec<String>,
+    /// The version it reports, in the form of store versions.
+    pub version: String,
+    /// The source revision it reports.
+    pub git_hash: String,
+    /// Threads that serve gRPC. Default 1: a placement driver does little.
+    pub grpc_threads: usize,
+    /// Calls that one connection may have open at once. Default 1024.
+    pub grpc_concurrent_streams: i32,
+    /// Memory in bytes that gRPC may hold for all connections. Default 512 MiB.
+    pub grpc_memory_quota: usize,
+    /// What to do when the disk fails. Default: log and abort the process.
+    pub on_fatal: FatalHandler,
+}
+
+impl Default for PdConfig {
+    fn default() -> Self {
+        PdConfig {
+            name: "pd".to_owned(),
+            client_urls: vec!["http://127.0.0.1:2379".to_owned()],
+            advertise_client_urls: Vec::new(),
+            version: "8.5.5".to_owned(),
+            git_hash: String::new(),
+            grpc_threads: 1,
+            grpc_concurrent_streams: 1024,
+            grpc_memory_quota: 512 << 20,
+            on_fatal: Arc::new(|reason| {
+                tracing::error!(reason, "placement driver cannot go on");
+                std::process::abort();
+            }),
+        }
+    }
+}
+
+impl PdConfig {
+    /// Refuses settings that cannot work, with every reason at once.
+    pub fn validate(&self) -> Result<()> {
+        let mut problems = Vec::new();
+        if self.name.is_empty() {
+            problems.push("name must not be empty".to_owned());
+        }
+        if self.client_urls.is_empty() {
+            problems.push("client-urls must name at least one address".to_owned());
+        }
+        let urls = self.client_urls.iter().map(|url| ("client-urls", url));
+        let advertised = self.advertise_client_urls.iter();
+        let all = urls.chain(advertised.map(|url| ("advertise-client-urls", url)));
+        problems.extend(all.filter_map(|(key, url)| {
+            split_url(url)
+                .err()
+                .map(|problem| format!("{key}: {url:?}: {problem}"))
+        }));
+        if let Err(error) = crate::version::parse(&self.version) {
+            problems.push(error.to_string());
+        }
+        if !(1..=128).contains(&self.grpc_threads) {
+            problems.push(format!(
+                "grpc-threads is {}, allowed are 1 to 128",
+                self.grpc_threads
+            ));
+        }
+        if self.grpc_concurrent_streams < 1 {
+            problems.push(format!(
+                "grpc-concurrent-streams is {}, allowed are 1 and more",
+                self.grpc_concurrent_streams
+            ));
+        }
+        // Below twice the largest message a single request could starve every other.
+        if self.grpc_memory_quota < 2 * crate::server::MESSAGE_BYTES_MAX {
+            problems.push(format!(
+                "grpc-memory-quota is {}, allowed are {} and more",
+                self.grpc_memory_quota,
+                2 * crate::server::MESSAGE_BYTES_MAX
+            ));
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Config(problems.join("; ")))
+        }
+    }
+}
+
+/// Host and port of a URL or address.
+pub(crate) fn split_url(url: &str) -> std::result::Result<(&str, u16), String> {
+    let address = match url.split_once("://") {
+        None => url,
+        Some(("http", rest)) => rest.trim_end_matches('/'),
+        Some((scheme, _)) => {
+            return Err(format!("scheme {scheme:?} is not supported, use http"));
+        }
+    };
+    let (host, port) = address.rsplit_once(':').ok_or("a port is missing")?;
+    if host.is_empty() {
+        return Err("a host is missing".to_owned());
+    }
+    // Else "::1" would be read as host ":" and port 1.
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return Err("an IPv6 host must stand in brackets".to_owned());
+    }
+    let port = port
+        .parse()
+        .map_err(|_| format!("{port:?} is no port number"))?;
+    Ok((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use test_case::test_case;
+
+    use super::*;
+
+    #[test_case("http://127.0.0.1:2379", Ok(("127.0.0.1", 2379)); "url")]
+    #[test_case("http://pd-0.pd:0/", Ok(("pd-0.pd", 0)); "trailing slash, free port")]
+    #[test_case("[::1]:80", Ok(("[::1]", 80)); "ipv6")]
+    #[test_case("localhost", Err("a port is missing"); "no port")]
+    #[test_case(":1", Err("a host is missing"); "no host")]
+    #[test_case("::1:1", Err("an IPv6 host must stand in brackets"); "bare ipv6")]
+    #[test_case("a:70000", Err("\"70000\" is no port number"); "port range")]
+    #[test_case("https://a:1", Err("scheme \"https\" is not supported, use http"); "scheme")]
+    fn urls(url: &str, expected: std::result::Result<(&str, u16), &str>) {
+        assert_eq!(split_url(url), expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn every_problem_is_named() {
+        let config = PdConfig {
+            name: String::new(),
+            client_urls: vec!["x".to_owned()],
+            advertise_client_urls: vec!["y".to_owned()],
+            version: "new".to_owned(),
+            grpc_threads: 0,
+            grpc_concurrent_streams: 0,
+            grpc_memory_quota: 1,
+            ..PdConfig::default()
+        };
+        let text = config.validate().unwrap_err().to_string();
+        for part in [
+            "name",
+            "client-urls: \"x\"",
+            "advertise-client-urls: \"y\"",
+            "\"new\"",
+            "grpc-threads is 0",
+            "grpc-concurrent-streams is 0",
+            "grpc-memory-quota is 1",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert_eq!(PdConfig::default().validate(), Ok(()));
+    }
+}

@@ -1,0 +1,129 @@
+//! Runs the timestamp oracle: ticks by the clock, keeps its bound on disk, waits where it must.
+//!
+//! The lock is held for arithmetic only; the bound is written between two short holds of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use parking_lot::Mutex;
+use runtime::{JoinHandle, Runtime, Shutdown};
+
+use crate::gc::Moment;
+use crate::meta_store::{MetaBatch, MetaStore, damaged, number_value, parse_number};
+use crate::metrics::{TSO_EVENTS, TSO_TIMESTAMPS};
+use crate::tso::{Allocation, BoundWrite, TICK_MS, Timestamp, Tso};
+use crate::{Error, FatalHandler, Result};
+
+const BOUND_KEY: &[u8] = b"tso_bound";
+/// How often a request asks, with a tick between.
+const TRIES: u32 = 10;
+/// A tick that comes this late is worth a line in the log.
+const LATE_TICK: Duration = Duration::from_millis(500);
+
+/// See the module.
+pub(crate) struct Oracle {
+    tso: Mutex<Tso>,
+    store: Arc<dyn MetaStore>,
+    runtime: Runtime,
+}
+
+impl Oracle {
+    /// Begins above everything that was ever handed out, and starts the ticks. They end with
+    /// `stop` or when the disk fails.
+    pub(crate) fn start(
+        store: Arc<dyn MetaStore>,
+        on_fatal: FatalHandler,
+        runtime: &Runtime,
+        stop: Shutdown,
+    ) -> Result<(Arc<Oracle>, JoinHandle<()>)> {
+        let saved = match store.get(BOUND_KEY)? {
+            Some(value) => parse_number(BOUND_KEY, &value)?,
+            None => 0,
+        };
+        if saved >= 1 << 46 {
+            return Err(damaged(BOUND_KEY, format!("{saved} ms is no time")));
+        }
+        let oracle = Arc::new(Oracle {
+            tso: Mutex::new(Tso::new(saved)),
+            store,
+            runtime: runtime.clone(),
+        });
+        let first = oracle.tso.lock().start(runtime.clock.unix_millis());
+        let first = first.ok_or_else(|| damaged(BOUND_KEY, format!("{saved} ms is too late")))?;
+        oracle.persist(first)?;
+        let ticking = Arc::clone(&oracle);
+        let task = runtime.spawner.spawn_dedicated("pd-tso", async move {
+            if let Err(error) = ticking.tick_until(stop).await {
+                on_fatal(&format!("the timestamps' bound cannot be written: {error}"));
+            }
+        });
+        Ok((oracle, task))
+    }
+
+    async fn tick_until(&self, stop: Shutdown) -> Result<()> {
+        let tick = Duration::from_millis(TICK_MS);
+        let mut last = self.runtime.clock.now();
+        loop {
+            let pause = self.runtime.timer.sleep(tick);
+            if let Either::Left(_) = select(stop.wait(), Box::pin(pause)).await {
+                return Ok(());
+            }
+            let now = self.runtime.clock.now();
+            if now - last > LATE_TICK {
+                TSO_EVENTS.with_label_values(&["late_tick"]).inc();
+                let late_ms = (now - last).as_millis();
+                tracing::warn!(late_ms, "timestamp tick came late");
+            }
+            last = now;
+            let write = self.tso.lock().tick(self.runtime.clock.unix_millis());
+            if let Some(write) = write {
+                self.persist(write)?;
+            }
+        }
+    }
+
+    fn persist(&self, write: BoundWrite) -> Result<()> {
+        let mut batch = MetaBatch::default();
+        batch.put(BOUND_KEY.to_vec(), number_value(write.bound));
+        self.store.write(batch)?;
+        self.tso.lock().persisted(write);
+        TSO_EVENTS.with_label_values(&["save"]).inc();
+        Ok(())
+    }
+
+    /// Hands out `count` timestamps; the answer is the highest.
+    pub(crate) async fn timestamps(&self, count: u32) -> Result<Timestamp> {
+        if count == 0 {
+            let text = "tso count should be positive";
+            return Err(Error::InvalidArgument(text.to_owned()));
+        }
+        for _ in 0..TRIES {
+            match self.tso.lock().allocate(count) {
+                Allocation::Granted(timestamp) => {
+                    TSO_TIMESTAMPS.inc_by(u64::from(count));
+                    return Ok(timestamp);
+                }
+                Allocation::TooMany => {
+                    let text = format!("tso count {count} exceeds what a millisecond holds");
+                    return Err(Error::InvalidArgument(text));
+                }
+                Allocation::NotStarted => return Err(Error::Stopped),
+                Allocation::Exhausted => {}
+            }
+            TSO_EVENTS.with_label_values(&["logical_overflow"]).inc();
+            let tick = Duration::from_millis(TICK_MS);
+            self.runtime.timer.sleep(tick).await;
+        }
+        Err(Error::Busy)
+    }
+
+    /// Now, as the timestamps tell it.
+    pub(crate) fn moment(&self) -> Moment {
+        let current = self.tso.lock().current();
+        Moment {
+            ts: current.to_u64(),
+            seconds: i64::try_from(current.physical / 1000).unwrap_or(i64::MAX),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! A running placement driver: state loaded, tasks started, port bound; and the way down.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use engine_traits::KvEngine;
+use futures::executor::block_on;
+use futures::future::{Either, join_all, select};
+use grpcio::{ChannelBuilder, EnvBuilder, ResourceQuota, ServerBuilder, ServerCredentials};
+use kvproto::{healthpb, keyspacepb, pdpb, resource_manager};
+use parking_lot::Mutex;
+use runtime::{JoinHandle, Runtime, ShutdownTrigger, shutdown_pair};
+
+use crate::cluster::Cluster;
+use crate::config::split_url;
+use crate::meta_store::{EngineMetaStore, MetaBatch, MetaStore, number_value, parse_number};
+use crate::oracle::Oracle;
+use crate::service::{Service, Shared};
+use crate::{Error, PdConfig, Result};
+
+/// The largest message that is taken: reports of large stores come in one piece.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 20;
+/// How long open calls have to end by themselves when the server stops.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long cancelled calls have to wind up.
+const CANCEL_GRACE: Duration = Duration::from_secs(2);
+
+const CLUSTER_ID_KEY: &[u8] = b"cluster_id";
+const MEMBER_ID_KEY: &[u8] = b"member_id";
+
+/// A running placement driver. Dropping it stops it like [`shutdown`](Server::shutdown).
+pub struct Server {
+    service: Service,
+    runtime: Runtime,
+    /// Absent once it is stopped.
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    grpc: grpcio::Server,
+    stop: ShutdownTrigger,
+    /// Those that write to the engine.
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Server {
+    /// Loads the metadata from `engine`, or begins a new cluster in it, and serves. The engine may
+    /// be shared: only keys that begin with `pd/` are touched. When this returns, the port answers.
+    pub fn start<E: KvEngine>(config: PdConfig, engine: E, runtime: &Runtime) -> Result<Server> {
+        config.validate()?;
+        let store: Arc<dyn MetaStore> = Arc::new(EngineMetaStore::new(engine));
+        let (cluster_id, member_id) = identity(&*store, runtime)?;
+        let (stop, stopped) = shutdown_pair();
+        let fatal = &config.on_fatal;
+        let (cluster, meta_task) =
+            Cluster::start(Arc::clone(&store), fatal.clone(), runtime, stopped.clone())?;
+        let (oracle, tso_task) = Oracle::start(store, fatal.clone(), runtime, stopped.clone())?;
+
+        let service = Service::new(Shared {
+            cluster_id,
+            member: OnceLock::new(),
+            cluster,
+            oracle,
+            runtime: runtime.clone(),
+            stop: stopped,
+        });
+        let mut grpc = build_grpc(&config, &service)?;
+        let bound = listen(&config, &mut grpc)?;
+        let mut member = pdpb::Member::default();
+        member.set_name(config.name.clone());
+        member.set_member_id(member_id);
+        member.set_client_urls(advertised(&config, &bound).into());
+        member.set_binary_version(config.version.clone());
+        member.set_git_hash(config.git_hash.clone());
+        // Calls are taken from here on, so the member is in place before.
+        service.set_member(member);
+        grpc.start();
+        tracing::info!(
+            cluster_id,
+            member_id,
+            urls = ?service.client_urls(),
+            "placement driver serves"
+        );
+        Ok(Server {
+            service,
+            runtime: runtime.clone(),
+            running: Mutex::new(Some(Running {
+                grpc,
+                stop,
+                tasks: [meta_task, tso_task],
+            })),
+        })
+    }
+
+    /// The URLs under which clients reach it.
+    pub fn client_urls(&self) -> Vec<String> {
+        self.service.client_urls()
+    }
+
+    /// The id of the cluster, never 0.
+    pub fn cluster_id(&self) -> u64 {
+        self.service.cluster_id()
+    }
+
+    /// Ends streams, lets other calls finish, frees the port. It takes seconds at most and may be
+    /// called again.
+    pub fn shutdown(&self) {
+        let Some(mut running) = self.running.lock().take() else {
+            return;
+        };
+        running.stop.trigger();
+        let mut ended = Box::pin(running.grpc.shutdown());
+        let all_ended = block_on(async {
+            if self.ends_within(GRACE, &mut ended).await {
+                return true;
+            }
+            running.grpc.cancel_all_calls();
+            self.ends_within(CANCEL_GRACE, &mut ended).await
+        });
+        if !all_ended {
+            tracing::warn!("calls of the placement driver did not end in time");
+            // Its memory is still in use by those calls.
+            std::mem::forget(running.grpc);
+        }
+        // Nothing may be written any more once whoever owns the engine goes on.
+        let tasks = Box::pin(join_all(running.tasks));
+        if !block_on(self.ends_within(CANCEL_GRACE, tasks)) {
+            tracing::warn!("tasks of the placement driver did not end in time");
+        }
+        tracing::info!("placement driver stopped");
+    }
+}
+
+impl Server {
+    async fn ends_within(&self, limit: Duration, future: impl Future + Unpin) -> bool {
+        let timeout = Box::pin(self.runtime.timer.sleep(limit));
+        matches!(select(future, timeout).await, Either::Left(_))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// The ids of cluster and member: from the last run, or new ones that are on disk before anybody
+/// hears of them.
+fn identity(store: &dyn MetaStore, runtime: &Runtime) -> Result<(u64, u64)> {
+    let saved = |key: &[u8]| match store.get(key)? {
+        Some(value) => parse_number(key, &value).map(Some),
+        None => Ok(None),
+    };
+    let saved_cluster_id = saved(CLUSTER_ID_KEY)?;
+    let saved_member_id = saved(MEMBER_ID_KEY)?;
+    let seconds = runtime.clock.unix_millis() / 1000;
+    let cluster_id = saved_cluster_id.unwrap_or_else(|| new_cluster_id(seconds, runtime));
+    let member_id = saved_member_id.unwrap_or_else(|| runtime.rng.u64() | 1);
+    if saved_cluster_id.is_none() || saved_member_id.is_none() {
+        let mut batch = MetaBatch::default();
+        batch.put(CLUSTER_ID_KEY.to_vec(), number_value(cluster_id));
+        batch.put(MEMBER_ID_KEY.to_vec(), number_value(member_id));
+        store.write(batch)?;
+    }
+    Ok((cluster_id, member_id))
+}
+
+/// Seconds in the upper half keep ids of different clusters apart, chance in the lower half those
+/// of the same second. Never 0, whatever the clock says.
+fn new_cluster_id(seconds: u64, runtime: &Runtime) -> u64 {
+    let id = (seconds << 32) | (runtime.rng.u64() >> 32);
+    id.max(1)
+}
+
+fn build_grpc(config: &PdConfig, service: &Service) -> Result<grpcio::Server> {
+    let env = EnvBuilder::new()
+        .cq_count(config.grpc_threads)
+        .name_prefix("pd-grpc")
+        .build();
+    let env = Arc::new(env);
+    let quota = ResourceQuota::new(Some("pd")).resize_memory(config.grpc_memory_quota);
+    // The constant is far below the range of i32.
+    let message_bytes_max = i32::try_from(MESSAGE_BYTES_MAX).unwrap_or(i32::MAX);
+    let args = ChannelBuilder::new(Arc::clone(&env))
+        .max_concurrent_stream(config.grpc_concurrent_streams)
+        .max_receive_message_len(message_bytes_max)
+        .max_send_message_len(-1)
+        .set_resource_quota(quota)
+        // Else two servers could listen on one port and share its connections.
+        .reuse_port(false)
+        // Clients ping every 10 s, also when no call is open.
+        .http2_min_recv_ping_interval_without_data(Duration::from_secs(5))
+        .http2_max_ping_strikes(0)
+        .keepalive_permit_without_calls(true)
+        .keepalive_time(Duration::from_secs(10))
+        .keepalive_timeout(Duration::from_secs(3))
+        .build_args();
+    ServerBuilder::new(env)
+        .channel_args(args)
+        .register_service(pdpb::create_pd(service.clone()))
+        .register_service(keyspacepb::create_keyspace(service.clone()))
+        .register_service(resource_manager::create_resource_manager(service.clone()))
+        .register_service(healthpb::create_health(service.clone()))
+        .build()
+        .map_err(|error| Error::Listen {
+            address: config.client_urls.join(", "),
+            detail: error.to_string(),
+        })
+}
+
+/// Binds every address of the settings; the answer has the ports that were picked for port 0.
+fn listen(config: &PdConfig, grpc: &mut grpcio::Server) -> Result<Vec<(String, u16)>> {
+    let mut bound = Vec::new();
+    for url in &config.client_urls {
+        let (host, port) = split_url(url).map_err(Error::Config)?;
+        let port = grpc
+            .add_listening_port(format!("{host}:{port}"), ServerCredentials::insecure())
+            .map_err(|_| Error::Listen {
+                address: format!("{host}:{port}"),
+                detail: "the address is in use or does not belong to this machine".to_owned(),
+            })?;
+        bound.push((host.to_owned(), port));
+    }
+    Ok(bound)
+}
+
+/// The URLs that clients are told.
+fn advertised(config: &PdConfig, bound: &[(String, u16)]) -> Vec<String> {
+    if config.advertise_client_urls.is_empty() {
+        return bound
+            .iter()
+            .map(|(host, port)| match host.as_str() {
+                // Nobody can dial a wildcard.
+                "0.0.0.0" => format!("http://127.0.0.1:{port}"),
+                "[::]" => format!("http://[::1]:{port}"),
+                _ => format!("http://{host}:{port}"),
+            })
+            .collect();
+    }
+    let urls = config.advertise_client_urls.iter().enumerate();
+    urls.filter_map(|(position, url)| {
+        let (host, port) = split_url(url).ok()?;
+        let port = match bound.get(position).or(bound.first()) {
+            Some((_, picked)) if port == 0 => *picked,
+            _ => port,
+        };
+        Some(format!("http://{host}:{port}"))
+    })
+    .collect()
+}

@@ -1,0 +1,232 @@
+//! The streams of `pdpb.PD`: timestamps, region heartbeats, buckets.
+//!
+//! Each lives as long as its client likes. All end when the server stops, with a status that makes
+//! clients look for a leader again.
+
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use futures::{SinkExt as _, StreamExt as _};
+use grpcio::{ClientStreamingSink, DuplexSink, RequestStream, RpcStatus, WriteFlags};
+use kvproto::pdpb::{
+    ErrorType, RegionHeartbeatRequest, RegionHeartbeatResponse, ReportBucketsRequest,
+    ReportBucketsResponse, TsoRequest, TsoResponse,
+};
+
+use super::Service;
+use super::reply::{Refusal, Reply as _, header_error};
+use crate::metrics::REGION_HEARTBEATS;
+use crate::stores::is_removed;
+use crate::{Error, Result};
+
+/// Timestamp requests that are answered in one write.
+const TSO_CHUNK: usize = 256;
+/// A silent heartbeat stream gets an empty answer this often, so that both sides notice a dead
+/// connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Why a stream ends early.
+enum End {
+    /// With this status.
+    Refused(RpcStatus),
+    /// The client or its connection is gone: there is nobody to tell.
+    Gone,
+}
+
+impl From<grpcio::Error> for End {
+    fn from(_: grpcio::Error) -> End {
+        End::Gone
+    }
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> End {
+        let text = error.to_string();
+        match Refusal::from(error) {
+            Refusal::Status(status) => End::Refused(status),
+            // A stream has no header to put this into.
+            Refusal::Header(..) => End::Refused(RpcStatus::with_message(
+                grpcio::RpcStatusCode::UNKNOWN,
+                text,
+            )),
+        }
+    }
+}
+
+/// Answers timestamp requests strictly in their order. What has arrived together is answered
+/// together.
+pub(super) async fn tso(
+    service: Service,
+    stream: RequestStream<TsoRequest>,
+    mut sink: DuplexSink<TsoResponse>,
+) {
+    sink.enhance_batch(true);
+    let mut chunks = stream.ready_chunks(TSO_CHUNK);
+    let serving = async {
+        loop {
+            let next = select(chunks.next(), service.shared.stop.wait()).await;
+            let Either::Left((chunk, _)) = next else {
+                return Err(Error::Stopped.into());
+            };
+            let Some(chunk) = chunk else {
+                return Ok(());
+            };
+            for request in chunk {
+                let outcome = timestamps(&service, &request?).await;
+                if outcome.is_err() {
+                    // What was asked before is still answered.
+                    sink.flush().await?;
+                }
+                sink.feed((outcome?, WriteFlags::default())).await?;
+            }
+            sink.flush().await?;
+        }
+    };
+    let outcome = serving.await;
+    finish(outcome, sink).await;
+}
+
+async fn timestamps(service: &Service, request: &TsoRequest) -> Result<TsoResponse> {
+    service.shared.check_header(request.get_header())?;
+    let count = request.get_count();
+    let last = service.shared.oracle.timestamps(count).await?;
+    let mut response = TsoResponse::default();
+    response.set_header(service.shared.header());
+    response.set_count(count);
+    let timestamp = response.mut_timestamp();
+    // Both parts are far below the sign bit.
+    timestamp.set_physical(last.physical.cast_signed());
+    timestamp.set_logical(last.logical.cast_signed());
+    Ok(response)
+}
+
+/// Records heartbeats. Answers only what must not go unsaid: refusals, and now and then a sign
+/// of life.
+pub(super) async fn region_heartbeat(
+    service: Service,
+    mut stream: RequestStream<RegionHeartbeatRequest>,
+    mut sink: DuplexSink<RegionHeartbeatResponse>,
+) {
+    let serving = async {
+        loop {
+            let pause = service.shared.runtime.timer.sleep(KEEP_ALIVE);
+            let idle = select(Box::pin(pause), service.shared.stop.wait());
+            let answer = match select(stream.next(), idle).await {
+                Either::Left((None, _)) => return Ok(()),
+                Either::Left((Some(request), _)) => record(&service, request?).await?,
+                Either::Right((Either::Left(_), _)) => {
+                    let mut alive = RegionHeartbeatResponse::default();
+                    alive.put_header(service.shared.header());
+                    Some(alive)
+                }
+                Either::Right((Either::Right(_), _)) => return Err(Error::Stopped.into()),
+            };
+            if let Some(answer) = answer {
+                sink.send((answer, WriteFlags::default())).await?;
+            }
+        }
+    };
+    let outcome = serving.await;
+    finish(outcome, sink).await;
+}
+
+/// Takes one heartbeat; the answer is a refusal, if there is one that leaves the stream alive.
+async fn record(
+    service: &Service,
+    request: RegionHeartbeatRequest,
+) -> std::result::Result<Option<RegionHeartbeatResponse>, End> {
+    let shared = &service.shared;
+    shared.check_header(request.get_header())?;
+    let mut answer = RegionHeartbeatResponse::default();
+    answer.set_region_id(request.get_region().get_id());
+    answer.set_region_epoch(request.get_region().get_region_epoch().clone());
+    answer.set_target_peer(request.get_leader().clone());
+    let store_id = request.get_leader().get_store_id();
+    if store_id != 0 {
+        // A store that nobody registered, or that was removed, has no business on this stream.
+        let known = shared.cluster.read(|state| {
+            let info = state.stores().get(store_id);
+            info.map(|info| is_removed(&info.store))
+        });
+        match known {
+            Some(true) => return Ok(None),
+            Some(false) => {}
+            None if shared.cluster.read(|state| state.is_bootstrapped()) => {
+                return Err(Error::Refused(format!("store {store_id} not found")).into());
+            }
+            None => {}
+        }
+    }
+    let plan = move |state: &crate::state::PdState| Ok((state.plan_region_heartbeat(request)?, ()));
+    let count = |status: &str| REGION_HEARTBEATS.with_label_values(&[status]).inc();
+    match shared.cluster.mutate(plan).await.map_err(Refusal::from) {
+        Ok(()) => {
+            count("ok");
+            Ok(None)
+        }
+        Err(Refusal::Status(status)) => Err(End::Refused(status)),
+        Err(Refusal::Header(kind, message)) => {
+            count("refused");
+            tracing::debug!(
+                region_id = answer.get_region_id(),
+                reason = %message,
+                "region heartbeat refused"
+            );
+            let mut header = shared.header();
+            header.set_error(header_error(kind, message));
+            answer.put_header(header);
+            Ok(Some(answer))
+        }
+    }
+}
+
+/// Accepts buckets. Nothing asks for them yet, so they are not kept.
+pub(super) async fn report_buckets(
+    service: Service,
+    mut stream: RequestStream<ReportBucketsRequest>,
+    sink: ClientStreamingSink<ReportBucketsResponse>,
+) {
+    let shared = &service.shared;
+    let outcome: std::result::Result<Option<Error>, End> = async {
+        loop {
+            let Either::Left((next, _)) = select(stream.next(), shared.stop.wait()).await else {
+                return Err(Error::Stopped.into());
+            };
+            let Some(request) = next else {
+                return Ok(None);
+            };
+            shared.check_header(request?.get_header())?;
+            if let Err(error) = shared.cluster.read_bootstrapped(|_| Ok(())) {
+                return Ok(Some(error));
+            }
+        }
+    }
+    .await;
+    let sent = match outcome {
+        Ok(error) => {
+            let mut response = ReportBucketsResponse::default();
+            let mut header = shared.header();
+            if let Some(error) = error {
+                let text = error.to_string();
+                header.set_error(header_error(ErrorType::NOT_BOOTSTRAPPED, text));
+            }
+            response.put_header(header);
+            sink.success(response).await
+        }
+        Err(End::Refused(status)) => sink.fail(status).await,
+        Err(End::Gone) => return,
+    };
+    drop(sent);
+}
+
+/// Ends a stream as its outcome demands. Whether that still reaches the client is its concern.
+async fn finish<T>(outcome: std::result::Result<(), End>, mut sink: DuplexSink<T>) {
+    let sent = match outcome {
+        Ok(()) => sink.close().await,
+        Err(End::Refused(status)) => sink.fail(status).await,
+        Err(End::Gone) => return,
+    };
+    if let Err(error) = sent {
+        tracing::debug!(error = %error, "stream ended without its client");
+    }
+}
