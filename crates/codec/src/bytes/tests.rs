@@ -164,7 +164,7 @@ proptest! {
         let mut input = bytes.as_slice();
         if let Ok(raw) = decode_bytes(&mut input) {
             let used = bytes.len() - input.len();
-            prop_assert_eq!(ascending(&raw).as_slice(), &bytes[..used]);
+            prop_assert_eq!(ascending(&raw), bytes[..used].to_vec());
         }
         let _ = decode_bytes_desc(&mut bytes.as_slice());
         let _ = decode_compact_bytes(&mut bytes.as_slice());
