@@ -1,0 +1,64 @@
+//! What a process and a directory take from the machine.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::Context;
+
+/// Memory of a process that is resident now.
+pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .with_context(|| format!("no VmRSS in {path}"))?;
+    let kib: u64 = line
+        .trim()
+        .trim_end_matches("kB")
+        .trim()
+        .parse()
+        .context("parse VmRSS")?;
+    Ok(kib * 1024)
+}
+
+/// Bytes that the blocks of everything below `path` occupy on disk: files that were extended ahead
+/// count in full, holes do not.
+pub fn allocated_bytes(path: &Path) -> anyhow::Result<u64> {
+    /// The unit of `st_blocks`, whatever the file system's block size is.
+    const BLOCK: u64 = 512;
+    let metadata = match fs::symlink_metadata(path) {
+        // A running server deletes files while we walk.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        other => other.with_context(|| format!("stat {}", path.display()))?,
+    };
+    let mut bytes = metadata.blocks() * BLOCK;
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path).with_context(|| format!("list {}", path.display()))? {
+            bytes += allocated_bytes(&entry?.path())?;
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_resident() {
+        assert!(resident_bytes(std::process::id()).unwrap() > 100 * 1024);
+        assert!(resident_bytes(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn directories_are_counted_with_what_is_in_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = allocated_bytes(dir.path()).unwrap();
+        fs::create_dir(dir.path().join("inner")).unwrap();
+        fs::write(dir.path().join("inner/file"), vec![1; 100_000]).unwrap();
+        assert!(allocated_bytes(dir.path()).unwrap() >= empty + 100_000);
+        assert_eq!(allocated_bytes(&dir.path().join("missing")).unwrap(), 0);
+    }
+}

@@ -1,0 +1,64 @@
+//! The published client, connected to a server under test.
+
+use std::time::Duration;
+
+use integration_tests::TikvServer;
+use tikv_client::{
+    CheckLevel, Config, RawClient, TimestampExt, Transaction, TransactionClient, TransactionOptions,
+};
+
+/// Far more than any request takes, so that a busy machine does not look like a broken server.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A raw client.
+pub async fn raw(server: &TikvServer) -> RawClient {
+    RawClient::new_with_config(server.pd_endpoints(), config())
+        .await
+        .unwrap()
+}
+
+/// A transactional client.
+pub async fn transactional(server: &TikvServer) -> TransactionClient {
+    TransactionClient::new_with_config(server.pd_endpoints(), config())
+        .await
+        .unwrap()
+}
+
+fn config() -> Config {
+    Config::default().with_timeout(REQUEST_TIMEOUT)
+}
+
+/// Options of an optimistic transaction that may be dropped without a panic, as in a test that fails.
+pub fn optimistic() -> TransactionOptions {
+    TransactionOptions::new_optimistic().drop_check(CheckLevel::None)
+}
+
+/// An optimistic transaction.
+pub async fn begin(client: &TransactionClient) -> Transaction {
+    client.begin_with_options(optimistic()).await.unwrap()
+}
+
+/// Writes pairs in one transaction and returns its commit timestamp.
+pub async fn write(client: &TransactionClient, pairs: &[(&str, &str)]) -> u64 {
+    let mut transaction = begin(client).await;
+    for (key, value) in pairs {
+        transaction
+            .put((*key).to_owned(), (*value).to_owned())
+            .await
+            .unwrap();
+    }
+    transaction.commit().await.unwrap().unwrap().version()
+}
+
+/// Reads a key in a transaction of its own.
+pub async fn read(client: &TransactionClient, key: &str) -> Option<String> {
+    let mut transaction = begin(client).await;
+    let value = transaction.get(key.to_owned()).await.unwrap();
+    transaction.rollback().await.unwrap();
+    value.map(|bytes| String::from_utf8(bytes).unwrap())
+}
+
+/// A fresh timestamp.
+pub async fn timestamp(client: &TransactionClient) -> u64 {
+    client.current_timestamp().await.unwrap().version()
+}

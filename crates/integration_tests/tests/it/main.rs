@@ -1,0 +1,19 @@
+//! Real processes, real gRPC, the real client. See the crate's README for what each module shows.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+#![allow(
+    clippy::result_large_err,
+    reason = "the error is the published client's"
+)]
+
+mod bad_input;
+mod clients;
+mod crash;
+mod first_program;
+mod lifecycle;
+mod limits;
+mod locks;
+mod raw_api;
+mod transactions;
+mod unimplemented;
+mod wire;
