@@ -11,14 +11,14 @@ use tikv_client::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A raw client.
-pub async fn raw(server: &TikvServer) -> RawClient {
+pub(crate) async fn raw(server: &TikvServer) -> RawClient {
     RawClient::new_with_config(server.pd_endpoints(), config())
         .await
         .unwrap()
 }
 
 /// A transactional client.
-pub async fn transactional(server: &TikvServer) -> TransactionClient {
+pub(crate) async fn transactional(server: &TikvServer) -> TransactionClient {
     TransactionClient::new_with_config(server.pd_endpoints(), config())
         .await
         .unwrap()
@@ -29,17 +29,17 @@ fn config() -> Config {
 }
 
 /// Options of an optimistic transaction that may be dropped without a panic, as in a test that fails.
-pub fn optimistic() -> TransactionOptions {
+pub(crate) fn optimistic() -> TransactionOptions {
     TransactionOptions::new_optimistic().drop_check(CheckLevel::None)
 }
 
 /// An optimistic transaction.
-pub async fn begin(client: &TransactionClient) -> Transaction {
+pub(crate) async fn begin(client: &TransactionClient) -> Transaction {
     client.begin_with_options(optimistic()).await.unwrap()
 }
 
 /// Writes pairs in one transaction and returns its commit timestamp.
-pub async fn write(client: &TransactionClient, pairs: &[(&str, &str)]) -> u64 {
+pub(crate) async fn write(client: &TransactionClient, pairs: &[(&str, &str)]) -> u64 {
     let mut transaction = begin(client).await;
     for (key, value) in pairs {
         transaction
@@ -51,7 +51,7 @@ pub async fn write(client: &TransactionClient, pairs: &[(&str, &str)]) -> u64 {
 }
 
 /// Reads a key in a transaction of its own.
-pub async fn read(client: &TransactionClient, key: &str) -> Option<String> {
+pub(crate) async fn read(client: &TransactionClient, key: &str) -> Option<String> {
     let mut transaction = begin(client).await;
     let value = transaction.get(key.to_owned()).await.unwrap();
     transaction.rollback().await.unwrap();
@@ -59,6 +59,6 @@ pub async fn read(client: &TransactionClient, key: &str) -> Option<String> {
 }
 
 /// A fresh timestamp.
-pub async fn timestamp(client: &TransactionClient) -> u64 {
+pub(crate) async fn timestamp(client: &TransactionClient) -> u64 {
     client.current_timestamp().await.unwrap().version()
 }

@@ -17,7 +17,7 @@ use protobuf::Message;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A request of `tikvpb.Tikv` that this server answers.
-pub trait Rpc: Message + Default {
+pub(crate) trait Rpc: Message + Default {
     /// The method's path.
     const PATH: &'static str;
     /// What it is answered with.
@@ -31,17 +31,17 @@ pub trait Rpc: Message + Default {
 }
 
 /// One RPC, whatever its type.
-pub struct Live {
+pub(crate) struct Live {
     /// Its name in the schema.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Its path.
-    pub path: &'static str,
+    pub(crate) path: &'static str,
     send: for<'a> fn(&'a Wire, Context) -> LocalBoxFuture<'a, Outcome>,
 }
 
 impl Live {
     /// Sends a request that is fine, in the given envelope.
-    pub async fn send(&self, wire: &Wire, context: Context) -> Outcome {
+    pub(crate) async fn send(&self, wire: &Wire, context: Context) -> Outcome {
         (self.send)(wire, context).await
     }
 }
@@ -79,7 +79,7 @@ macro_rules! rpcs {
         )*
 
         /// All of them.
-        pub const LIVE: &[Live] = &[$(
+        pub(crate) const LIVE: &[Live] = &[$(
             Live {
                 name: $name,
                 path: kvrpcpb::$request::PATH,
@@ -193,7 +193,7 @@ rpcs! {
 }
 
 /// A mutation that writes a value.
-pub fn put(key: &[u8], value: &[u8]) -> Mutation {
+pub(crate) fn put(key: &[u8], value: &[u8]) -> Mutation {
     let mut mutation = Mutation::default();
     mutation.set_op(Op::Put);
     mutation.set_key(key.into());
@@ -202,7 +202,7 @@ pub fn put(key: &[u8], value: &[u8]) -> Mutation {
 }
 
 /// A key and its value.
-pub fn pair(key: &[u8], value: &[u8]) -> kvrpcpb::KvPair {
+pub(crate) fn pair(key: &[u8], value: &[u8]) -> kvrpcpb::KvPair {
     let mut pair = kvrpcpb::KvPair::default();
     pair.set_key(key.into());
     pair.set_value(value.into());
@@ -210,7 +210,7 @@ pub fn pair(key: &[u8], value: &[u8]) -> kvrpcpb::KvPair {
 }
 
 /// From `start` to before `end`.
-pub fn range(start: &[u8], end: &[u8]) -> kvrpcpb::KeyRange {
+pub(crate) fn range(start: &[u8], end: &[u8]) -> kvrpcpb::KeyRange {
     let mut range = kvrpcpb::KeyRange::default();
     range.set_start_key(start.into());
     range.set_end_key(end.into());
@@ -219,7 +219,7 @@ pub fn range(start: &[u8], end: &[u8]) -> kvrpcpb::KeyRange {
 
 /// How the server dealt with a request.
 #[derive(Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It answered, without any error.
     Done(String),
     /// It answered with errors of the command.
@@ -231,14 +231,14 @@ pub enum Outcome {
 }
 
 /// A connection to one server.
-pub struct Wire {
+pub(crate) struct Wire {
     client: Client,
     envelope: Context,
 }
 
 impl Wire {
     /// Connects, and asks the placement driver for the region that covers every key.
-    pub async fn connect(server: &TikvServer) -> Wire {
+    pub(crate) async fn connect(server: &TikvServer) -> Wire {
         let endpoint = server.pd_endpoints().remove(0);
         let pd = PdClient::new(channel(&endpoint));
         let members = pd
@@ -264,12 +264,12 @@ impl Wire {
     }
 
     /// The envelope that the server accepts.
-    pub fn envelope(&self) -> Context {
+    pub(crate) fn envelope(&self) -> Context {
         self.envelope.clone()
     }
 
     /// Sends a request as it is.
-    pub async fn ask<R: Rpc>(&self, request: &R) -> Outcome {
+    pub(crate) async fn ask<R: Rpc>(&self, request: &R) -> Outcome {
         match self.exchange(request).await {
             Ok(response) => R::outcome(response),
             Err(status) => Outcome::Status(status),
@@ -277,7 +277,7 @@ impl Wire {
     }
 
     /// Sends a request in the right envelope and expects an answer, which may hold errors.
-    pub async fn call<R: Rpc>(&self, mut request: R) -> R::Response {
+    pub(crate) async fn call<R: Rpc>(&self, mut request: R) -> R::Response {
         *request.context_mut() = self.envelope();
         match self.exchange(&request).await {
             Ok(response) => response,
@@ -286,7 +286,7 @@ impl Wire {
     }
 
     /// Sends a sample changed by `change`, in the right envelope.
-    pub async fn try_with<R: Rpc>(&self, change: impl FnOnce(&mut R)) -> Outcome {
+    pub(crate) async fn try_with<R: Rpc>(&self, change: impl FnOnce(&mut R)) -> Outcome {
         let mut request = R::sample();
         *request.context_mut() = self.envelope();
         change(&mut request);
@@ -315,7 +315,7 @@ impl Wire {
     }
 
     /// Sends bytes as they are, and returns the answer's bytes.
-    pub async fn send_bytes(
+    pub(crate) async fn send_bytes(
         &self,
         path: &'static str,
         bytes: Vec<u8>,
@@ -341,7 +341,13 @@ impl Wire {
     }
 
     /// Prewrites like a client that then dies.
-    pub async fn prewrite(&self, primary: &[u8], keys: &[&[u8]], start_ts: u64, ttl_ms: u64) {
+    pub(crate) async fn prewrite(
+        &self,
+        primary: &[u8],
+        keys: &[&[u8]],
+        start_ts: u64,
+        ttl_ms: u64,
+    ) {
         let mut request = PrewriteRequest::default();
         for key in keys {
             request.mut_mutations().push(put(key, b"of a dead client"));
