@@ -1,1 +1,18 @@
-//! Logs in the unified format, with redaction of keys and values.
+#![doc = include_str!("../README.md")]
+//!
+//! Crate root: module list only. Must never hold state of its own.
+
+mod config;
+mod fields;
+mod format;
+mod layer;
+mod redact;
+mod setup;
+mod sink;
+mod timestamp;
+
+pub use config::{Config, Format, InvalidLevel, Level};
+pub use redact::{
+    InvalidRedactMode, RedactMode, Redacted, RedactedKey, redact_mode, set_redact_mode,
+};
+pub use setup::{Error, Guard, Result, UnixMillis, init, log_panics, scoped};
