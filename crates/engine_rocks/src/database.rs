@@ -1,0 +1,212 @@
+//! The open database: options, column families, and the calls that all handles share.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use engine_traits::{Cf, Error, Result};
+use rocksdb::statistics::{StatsLevel, Ticker};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType,
+    DBRecoveryMode, DBWithThreadMode, Options, SingleThreaded, WriteBatch,
+};
+
+use crate::batch::{CfIds, cf_id_of_probe};
+use crate::config::{CfConfig, Config};
+use crate::error::{from_open, from_rocks};
+
+/// Column families are opened once and never created or dropped afterwards.
+pub(crate) type Db = DBWithThreadMode<SingleThreaded>;
+
+/// Compression by level: what is rewritten soon stays plain or fast, the bulk is small.
+const COMPRESSION: [DBCompressionType; 7] = [
+    DBCompressionType::None,
+    DBCompressionType::None,
+    DBCompressionType::Lz4,
+    DBCompressionType::Lz4,
+    DBCompressionType::Lz4,
+    DBCompressionType::Zstd,
+    DBCompressionType::Zstd,
+];
+
+/// See the module.
+pub(crate) struct Database {
+    db: Db,
+    cf_ids: CfIds,
+    path: PathBuf,
+    cache: Cache,
+    cache_capacity: u64,
+    /// Holds the statistics that the database counts in.
+    options: Options,
+    pub(crate) writes: AtomicU64,
+}
+
+impl Database {
+    pub(crate) fn open(path: &Path, config: &Config) -> Result<Self> {
+        let problems = config.validate();
+        if !problems.is_empty() {
+            return Err(Error::InvalidArgument(problems.join("; ")));
+        }
+        crate::directory::check(path)?;
+        let cache_capacity = config.block_cache_size.0;
+        let cache = Cache::new_lru_cache(usize::try_from(cache_capacity).unwrap_or(usize::MAX));
+        let options = db_options(config)?;
+        let cfs = Cf::ALL.map(|cf| {
+            let config = match cf {
+                Cf::Default => &config.defaultcf,
+                Cf::Lock => &config.lockcf,
+                Cf::Write => &config.writecf,
+                Cf::Raft => &config.raftcf,
+            };
+            ColumnFamilyDescriptor::new(cf.name(), cf_options(config, &cache))
+        });
+        let db = Db::open_cf_descriptors(&options, path, cfs)
+            .map_err(|error| from_open(path, &error))?;
+        let mut cf_ids = CfIds::default();
+        for cf in Cf::ALL {
+            cf_ids[cf.index()] = cf_id(&db, cf)?;
+        }
+        Ok(Database {
+            db,
+            cf_ids,
+            path: path.to_owned(),
+            cache,
+            cache_capacity,
+            options,
+            writes: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn cf_ids(&self) -> CfIds {
+        self.cf_ids
+    }
+
+    pub(crate) fn cf(&self, cf: Cf) -> Result<&ColumnFamily> {
+        cf_handle(&self.db, cf)
+    }
+
+    pub(crate) fn cache_usage(&self) -> u64 {
+        self.cache.get_usage() as u64
+    }
+
+    pub(crate) fn cache_capacity(&self) -> u64 {
+        self.cache_capacity
+    }
+
+    /// A counter since the opening.
+    pub(crate) fn ticker(&self, ticker: Ticker) -> u64 {
+        self.options.get_ticker_count(ticker)
+    }
+
+    /// An integer property of a column family; 0 when the engine does not know it.
+    pub(crate) fn property(&self, cf: Cf, name: &rocksdb::properties::PropName) -> u64 {
+        let Ok(handle) = self.cf(cf) else { return 0 };
+        self.db
+            .property_int_value_cf(handle, name)
+            .ok()
+            .flatten()
+            .unwrap_or(0)
+    }
+
+    /// Writes a finished representation. `sync` returns after the log is on stable storage.
+    pub(crate) fn write(&self, rep: &[u8], sync: bool, disable_wal: bool) -> Result<()> {
+        let mut options = rocksdb::WriteOptions::default();
+        options.set_sync(sync);
+        options.disable_wal(disable_wal);
+        self.db
+            .write_opt(WriteBatch::from_data(rep), &options)
+            .map_err(|error| from_rocks(&error))?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bytes that the directory takes on the disk, blocks allocated in advance included.
+    pub(crate) fn disk_usage(&self) -> Result<u64> {
+        const BLOCK: u64 = 512;
+        let io = |error: std::io::Error| Error::Io(format!("{}: {error}", self.path.display()));
+        let mut bytes = 0;
+        for entry in std::fs::read_dir(&self.path).map_err(io)? {
+            // A file may go between the listing and the look at it.
+            if let Ok(metadata) = entry.map_err(io)?.metadata() {
+                bytes += metadata.blocks() * BLOCK;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+fn cf_handle(db: &Db, cf: Cf) -> Result<&ColumnFamily> {
+    db.cf_handle(cf.name())
+        .ok_or_else(|| Error::Engine(format!("the column family {cf} is not open")))
+}
+
+/// The binding does not tell the id, but a batch contains it.
+fn cf_id(db: &Db, cf: Cf) -> Result<u32> {
+    let mut probe = WriteBatch::default();
+    probe.put_cf(&cf_handle(db, cf)?, b"", b"");
+    cf_id_of_probe(probe.data())
+        .ok_or_else(|| Error::Engine(format!("the column family {cf} has no id")))
+}
+
+fn db_options(config: &Config) -> Result<Options> {
+    // Files are not allocated in advance: the log would take a write buffer's size of disk from
+    // the start. The binding has no setter for it.
+    let mut options = Options::default()
+        .get_options_from_string("allow_fallocate=false")
+        .map_err(|error| from_rocks(&error))?;
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    // A record cut off at the very end of the log is a write that was never acknowledged. Any
+    // other damage is the loss of acknowledged writes: opening fails and says so.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    // A log file that was synced and is gone is such a loss too.
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_paranoid_checks(true);
+    options.set_max_total_wal_size(config.max_total_wal_size.0);
+    options.set_manifest_preallocation_size(64 << 10);
+    options.set_max_manifest_file_size(16 << 20);
+    options.set_max_background_jobs(config.max_background_jobs);
+    options.set_max_open_files(config.max_open_files);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_skip_stats_update_on_db_open(true);
+    let log_size = usize::try_from(config.info_log_max_size.0).unwrap_or(usize::MAX);
+    options.set_max_log_file_size(log_size);
+    options.set_keep_log_file_num(3);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options.enable_statistics();
+    options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
+    Ok(options)
+}
+
+fn cf_options(config: &CfConfig, cache: &Cache) -> Options {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_block_size(size(config.block_size.0));
+    // Indexes and filters live in the cache too, so that the cache's size bounds them.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    if config.bloom_filter_bits_per_key > 0.0 {
+        table.set_bloom_filter(config.bloom_filter_bits_per_key, false);
+        table.set_whole_key_filtering(true);
+    }
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_write_buffer_size(size(config.write_buffer_size.0));
+    options.set_max_write_buffer_number(config.max_write_buffer_number);
+    options.set_target_file_size_base(config.target_file_size_base.0);
+    options.set_max_bytes_for_level_base(config.max_bytes_for_level_base.0);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_compression_per_level(&COMPRESSION);
+    options
+}
