@@ -54,7 +54,8 @@ impl Guard {
         *self.level.lock()
     }
 
-    /// Changes the level, at once and for all threads.
+    /// Changes the level, at once and for all threads. A log that was not put in place for the process must be the
+    /// calling thread's default: `tracing` asks that one which events are wanted now.
     pub fn set_level(&self, level: Level) {
         let mut current = self.level.lock();
         // Fails only when the subscriber is gone, and with it everything that could be filtered.

@@ -133,15 +133,17 @@ fn the_level_changes_at_once() {
             .map(|line| tail(line).to_owned())
             .collect::<Vec<_>>()
     };
-    with_default(&dispatch, emit);
-    assert_eq!(lines(), ["[i]", "[e]"]);
-    guard.set_level(Level::Debug);
-    with_default(&dispatch, emit);
-    assert_eq!(lines(), ["[d]", "[i]", "[e]"]);
-    guard.set_level(Level::Error);
-    assert_eq!(guard.level(), Level::Error);
-    with_default(&dispatch, emit);
-    assert_eq!(lines(), ["[e]"]);
+    with_default(&dispatch, || {
+        emit();
+        assert_eq!(lines(), ["[i]", "[e]"]);
+        guard.set_level(Level::Debug);
+        emit();
+        assert_eq!(lines(), ["[d]", "[i]", "[e]"]);
+        guard.set_level(Level::Error);
+        assert_eq!(guard.level(), Level::Error);
+        emit();
+        assert_eq!(lines(), ["[e]"]);
+    });
 }
 
 #[test]
