@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Finding;
+use super::floors::WITHIN;
 use super::graph::Graph;
 use super::tree::Tree;
 
@@ -11,6 +12,7 @@ const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
 
 pub(super) fn check(tree: &Tree, graph: &Graph) -> Vec<Finding> {
     let mut findings = code_map(tree.get(ARCHITECTURE).unwrap_or_default(), graph);
+    findings.extend(arrows(tree.get(ARCHITECTURE).unwrap_or_default(), WITHIN));
     findings.extend(links(tree));
     findings.extend(decisions(tree));
     findings
@@ -66,6 +68,32 @@ fn code_map(text: &str, graph: &Graph) -> Vec<Finding> {
         findings.push(Finding::new(ARCHITECTURE, message));
     }
     findings
+}
+
+/// Chains `lower → upper → further up`, in backticks in the rows of the code map, against the edges
+/// that are allowed within a floor. A chain allows each of its crates all that stand before it.
+fn arrows(text: &str, allowed: &[(&str, &str)]) -> Vec<Finding> {
+    let mut drawn = BTreeSet::new();
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    for chain in rows.flat_map(|row| row.split('`').skip(1).step_by(2)) {
+        let crates: Vec<&str> = chain.split(" → ").collect();
+        for (at, upper) in crates.iter().enumerate() {
+            drawn.extend(crates[..at].iter().map(|lower| (*lower, *upper)));
+        }
+    }
+    let allowed: BTreeSet<_> = allowed.iter().copied().collect();
+    let undrawn = allowed
+        .difference(&drawn)
+        .map(|edge| (edge, "is allowed by tidy, not drawn"));
+    let unknown = drawn
+        .difference(&allowed)
+        .map(|edge| (edge, "is drawn, not allowed by tidy"));
+    undrawn
+        .chain(unknown)
+        .map(|((lower, upper), what)| {
+            Finding::new(ARCHITECTURE, format!("the arrow {lower} → {upper} {what}"))
+        })
+        .collect()
 }
 
 /// Relative links in Markdown lead to a file or folder of the tree.
@@ -172,9 +200,10 @@ mod tests {
             files.push((ARCHITECTURE, MAP));
         }
         let findings = check(&Tree::of(&files), &house());
-        findings
-            .into_iter()
-            .map(|finding| finding.message)
+        // The fixtures draw no arrows; those have a test of their own.
+        let messages = findings.into_iter().map(|finding| finding.message);
+        messages
+            .filter(|message| !message.starts_with("the arrow "))
             .collect()
     }
 
@@ -199,6 +228,20 @@ mod tests {
             misplaced,
             ["the code map puts runtime on floor 3, its manifest on 0"]
         );
+    }
+
+    #[test]
+    fn arrows_and_allowed_edges_that_disagree_are_found() {
+        let row = "| 4 | `storage` | Commands. `lock_manager → mvcc → storage`. |\n";
+        let all = [
+            ("lock_manager", "mvcc"),
+            ("lock_manager", "storage"),
+            ("mvcc", "storage"),
+        ];
+        assert!(arrows(row, &all).is_empty());
+        assert_eq!(arrows(row, &all[1..]).len(), 1);
+        assert_eq!(arrows(row, &[&all[..], &[("a", "b")]].concat()).len(), 1);
+        assert_eq!(arrows("`x → y` outside the map", &[]).len(), 0);
     }
 
     #[test]

@@ -32,6 +32,9 @@ const TOPICS: &[&str] = &[
     "Tests",
 ];
 
+/// How a crate's root makes the README its documentation.
+const README_IS_DOC: &str = "#![doc = include_str!(\"../README.md\")]";
+
 pub(super) fn check(tree: &Tree, graph: &Graph) -> Vec<Finding> {
     let mut findings = top_level(tree);
     for (name, member) in graph.members() {
@@ -48,9 +51,10 @@ pub(super) fn check(tree: &Tree, graph: &Graph) -> Vec<Finding> {
             .iter()
             .filter_map(|root| Some((root, tree.get(root)?)));
         if let Some((root, text)) = roots.next()
-            && !text.starts_with("#![doc = include_str!(\"../README.md\")]")
+            && !text.lines().any(|line| line == README_IS_DOC)
         {
-            let message = "begin with `#![doc = include_str!(\"../README.md\")]`";
+            let message =
+                format!("show the README as the crate's documentation: `{README_IS_DOC}`");
             findings.push(Finding::new(root, message));
         }
         integration_tests(tree, folder, &mut findings);
