@@ -5,7 +5,8 @@
 //!
 //! 1. From the first level it takes a batch into a deque of its own, from which idle workers steal. Only there: tasks
 //!    of the first level are short, so what stands in a deque behind others does not stand long.
-//! 2. Every few picks it begins at a lower lane ([`first_lane`]), so that none is starved by those above it.
+//! 2. Every few picks it prefers a lower priority, and every few picks of normal priority a lower level, so that none
+//!    is starved by those above it. Both are counted apart: a share of the levels is a share of what normal tasks get.
 
 use std::iter;
 
@@ -28,15 +29,24 @@ pub(crate) fn lane_of(priority: Priority, level: usize) -> usize {
     }
 }
 
-/// The lane that pick number `tick` prefers: of 64 picks one prefers the low lane, four the third level, sixteen the
-/// second, the others the highest lane that holds something.
-fn first_lane(tick: u64) -> usize {
+/// The priorities in the order in which pick number `pick` looks: of 64 picks one prefers low and sixteen prefer normal
+/// priority.
+fn priorities(pick: u64) -> [Priority; 3] {
+    match pick % 64 {
+        63 => [Priority::Low, Priority::High, Priority::Normal],
+        p if p % 4 == 1 => [Priority::Normal, Priority::High, Priority::Low],
+        _ => [Priority::High, Priority::Normal, Priority::Low],
+    }
+}
+
+/// The level that pick number `pick` among normal tasks prefers: of sixteen picks one prefers the third, four the
+/// second, the others the first.
+fn preferred_level(pick: u64) -> usize {
     const _: () = assert!(LEVELS == 3, "the shares below are for three levels");
-    match tick % 64 {
-        63 => LOW,
-        t if t % 16 == 7 => FIRST_LEVEL + 2,
-        t if t % 4 == 1 => FIRST_LEVEL + 1,
-        _ => HIGH,
+    match pick % 16 {
+        7 => 2,
+        p if p % 4 == 1 => 1,
+        _ => 0,
     }
 }
 
@@ -50,7 +60,10 @@ pub(crate) struct Lanes<T> {
 pub(crate) struct LocalLanes<T> {
     index: usize,
     deque: Worker<T>,
-    tick: u64,
+    /// Tasks taken.
+    picks: u64,
+    /// Tasks of normal priority taken.
+    normal_picks: u64,
 }
 
 impl<T> Lanes<T> {
@@ -60,7 +73,8 @@ impl<T> Lanes<T> {
             .map(|index| LocalLanes {
                 index,
                 deque: Worker::new_fifo(),
-                tick: 0,
+                picks: 0,
+                normal_picks: 0,
             })
             .collect();
         let stealers = locals.iter().map(|local| local.deque.stealer()).collect();
@@ -98,12 +112,25 @@ impl<T> Lanes<T> {
 
     /// The next task for the worker of `local`.
     pub(crate) fn pop(&self, local: &mut LocalLanes<T>) -> Option<T> {
-        let first = first_lane(local.tick);
-        let task = iter::once(first)
-            .chain((0..LANES).filter(|&lane| lane != first))
-            .find_map(|lane| self.pop_lane(lane, local));
+        let task = priorities(local.picks)
+            .into_iter()
+            .find_map(|priority| match priority {
+                Priority::Normal => self.pop_normal(local),
+                other => settled(|| self.shared[lane_of(other, 0)].steal()),
+            });
         if task.is_some() {
-            local.tick = local.tick.wrapping_add(1);
+            local.picks = local.picks.wrapping_add(1);
+        }
+        task
+    }
+
+    fn pop_normal(&self, local: &mut LocalLanes<T>) -> Option<T> {
+        let preferred = preferred_level(local.normal_picks);
+        let task = iter::once(preferred)
+            .chain((0..LEVELS).filter(|&level| level != preferred))
+            .find_map(|level| self.pop_lane(FIRST_LEVEL + level, local));
+        if task.is_some() {
+            local.normal_picks = local.normal_picks.wrapping_add(1);
         }
         task
     }
@@ -157,32 +184,27 @@ mod tests {
         lanes.push(lane_of(Priority::Normal, 0), 20);
         lanes.push(lane_of(Priority::Normal, 0), 21);
         lanes.push(lane_of(Priority::High, 2), 10);
-        // Pick 1 prefers the second level.
-        assert_eq!(pop_all(&lanes, &mut locals[0]), [10, 30, 20, 21, 40, 50]);
+        // Of the normal tasks, the second pick prefers the second level.
+        assert_eq!(pop_all(&lanes, &mut locals[0]), [10, 20, 30, 21, 40, 50]);
         assert!(lanes.is_empty());
     }
 
     #[test]
     fn no_lane_is_starved() {
-        let (lanes, mut locals) = Lanes::new(1);
-        let mut taken = [0; LANES];
-        for _ in 0..640 {
-            for lane in 0..LANES {
-                lanes.push(lane, lane);
+        let shares = |full: std::ops::Range<usize>| {
+            let (lanes, mut locals) = Lanes::new(1);
+            let mut taken = [0; LANES];
+            for _ in 0..1_024 {
+                for lane in full.clone() {
+                    lanes.push(lane, lane);
+                }
+                taken[lanes.pop(&mut locals[0]).unwrap()] += 1;
             }
-            taken[lanes.pop(&mut locals[0]).unwrap()] += 1;
-        }
-        assert_eq!(taken, [430, 0, 160, 40, 10]);
-        // Without high priority the same picks go to the first level.
-        let (lanes, mut locals) = Lanes::new(1);
-        let mut taken = [0; LANES];
-        for _ in 0..640 {
-            for lane in FIRST_LEVEL..LANES {
-                lanes.push(lane, lane);
-            }
-            taken[lanes.pop(&mut locals[0]).unwrap()] += 1;
-        }
-        assert_eq!(taken, [0, 430, 160, 40, 10]);
+            taken
+        };
+        assert_eq!(shares(HIGH..LANES), [752, 176, 64, 16, 16]);
+        assert_eq!(shares(FIRST_LEVEL..LANES), [0, 693, 252, 63, 16]);
+        assert_eq!(shares(FIRST_LEVEL + 1..LOW), [0, 0, 960, 64, 0]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The pool: what callers hold, and the way of a task through it. Owns accounting and shutdown; where tasks run is the
 //! driver's matter: threads (`workers`) or the stepper, which picks any ready task in the order of its seed and for
-//! which levels and priorities therefore only count as bookkeeping.
+//! which levels and priorities are only bookkeeping.
 
 use std::{
     future::Future,
