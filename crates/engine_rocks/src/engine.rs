@@ -191,9 +191,8 @@ impl KvEngine for RocksEngine {
         if start >= end {
             return Ok(());
         }
-        // RocksDB takes the end as inside. Only a file that ends with exactly this key could
-        // lose it, so the end is moved before it: the greatest key below `end` has no finite
-        // form, but one that is shorter by the last byte, or less by one, is below it.
+        // RocksDB counts the end as inside, so it gets one that is below. A file that reaches
+        // between the two stays, which the traits allow.
         let Some(last) = below(end).filter(|last| &last[..] >= start) else {
             return Ok(());
         };
@@ -258,8 +257,8 @@ impl KvEngine for RocksEngine {
     }
 }
 
-/// A key below `end` and above nearly everything that is: `end` without its last byte when that
-/// is zero, or with it one less and followed by a byte that keys rarely have.
+/// A key below `end` with few keys between: `end` without its last byte when that is zero, or
+/// with that byte one less and some of the greatest bytes after it.
 fn below(end: &[u8]) -> Option<Vec<u8>> {
     let (last, head) = end.split_last()?;
     let mut key = head.to_vec();

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 mod crash;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod fixture;
 mod group_commit;
 mod refusals;
