@@ -224,6 +224,30 @@ fn no_wake_up_is_lost() {
     runtime.shutdown();
 }
 
+/// One task at a time on one thread: each spawn meets a worker that is about to park, parks or is parked.
+#[test]
+fn a_spawn_meets_a_parking_worker() {
+    let (runtime, pool) = threaded("pool", 1);
+    let (sender, receiver) = mpsc::channel();
+    for i in 0..50_000_u32 {
+        let sender = sender.clone();
+        pool.spawn(
+            TaskOptions::default(),
+            async move { sender.send(i).unwrap() },
+        )
+        .unwrap();
+        // From "still looking" to "asleep": the spawn after this comes at different moments.
+        for _ in 0..i % 500 {
+            std::hint::spin_loop();
+        }
+        assert_eq!(receiver.recv_timeout(PATIENCE), Ok(i));
+        for _ in 0..i % 311 {
+            std::hint::spin_loop();
+        }
+    }
+    runtime.shutdown();
+}
+
 /// State and number of voluntary context switches of the threads whose names begin with `prefix`.
 fn threads_of(prefix: &str) -> Vec<(String, String)> {
     let mut found = vec![];
