@@ -1,15 +1,14 @@
 //! A running placement driver: state loaded, tasks started, port bound; and the way down.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use engine_traits::KvEngine;
-use futures::executor::block_on;
 use futures::future::{Either, join_all, select};
 use grpcio::{ChannelBuilder, EnvBuilder, ResourceQuota, ServerBuilder, ServerCredentials};
 use kvproto::{healthpb, keyspacepb, pdpb, resource_manager};
 use parking_lot::Mutex;
-use runtime::{JoinHandle, Runtime, ShutdownTrigger, shutdown_pair};
+use runtime::{JoinHandle, Runtime, ShutdownTrigger, Timer, shutdown_pair};
 
 use crate::cluster::Cluster;
 use crate::config::split_url;
@@ -103,39 +102,53 @@ impl Server {
     }
 
     /// Ends streams, lets other calls finish, frees the port. It takes seconds at most and may be
-    /// called again.
+    /// called again, also from within a task.
     pub fn shutdown(&self) {
-        let Some(mut running) = self.running.lock().take() else {
+        let Some(running) = self.running.lock().take() else {
             return;
         };
-        running.stop.trigger();
-        let mut ended = Box::pin(running.grpc.shutdown());
-        let all_ended = block_on(async {
-            if self.ends_within(GRACE, &mut ended).await {
-                return true;
-            }
-            running.grpc.cancel_all_calls();
-            self.ends_within(CANCEL_GRACE, &mut ended).await
-        });
-        if !all_ended {
-            tracing::warn!("calls of the placement driver did not end in time");
-            // Its memory is still in use by those calls.
-            std::mem::forget(running.grpc);
+        let timer = self.runtime.timer.clone();
+        let (done, waiting) = mpsc::channel();
+        // A thread of its own: an executor that happens to run the caller cannot be entered twice.
+        let spawner = &self.runtime.spawner;
+        drop(spawner.spawn_dedicated("pd-stop", async move {
+            running.stop(&timer).await;
+            // The caller waits for this and nothing else.
+            let _ = done.send(());
+        }));
+        match waiting.recv() {
+            Ok(()) => tracing::info!("placement driver stopped"),
+            // The runtime was stopped first and dropped the task, and the server with it.
+            Err(_) => tracing::warn!("placement driver dropped after its runtime"),
         }
-        // Nothing may be written any more once whoever owns the engine goes on.
-        let tasks = Box::pin(join_all(running.tasks));
-        if !block_on(self.ends_within(CANCEL_GRACE, tasks)) {
-            tracing::warn!("tasks of the placement driver did not end in time");
-        }
-        tracing::info!("placement driver stopped");
     }
 }
 
-impl Server {
-    async fn ends_within(&self, limit: Duration, future: impl Future + Unpin) -> bool {
-        let timeout = Box::pin(self.runtime.timer.sleep(limit));
-        matches!(select(future, timeout).await, Either::Left(_))
+impl Running {
+    async fn stop(mut self, timer: &Timer) {
+        self.stop.trigger();
+        let mut ended = Box::pin(self.grpc.shutdown());
+        let mut all_ended = ends_within(timer, GRACE, &mut ended).await;
+        if !all_ended {
+            self.grpc.cancel_all_calls();
+            all_ended = ends_within(timer, CANCEL_GRACE, &mut ended).await;
+        }
+        if !all_ended {
+            tracing::warn!("calls of the placement driver did not end in time");
+            // Its memory is still in use by those calls.
+            std::mem::forget(self.grpc);
+        }
+        // Nothing may be written any more once whoever owns the engine goes on.
+        let tasks = Box::pin(join_all(self.tasks));
+        if !ends_within(timer, CANCEL_GRACE, tasks).await {
+            tracing::warn!("tasks of the placement driver did not end in time");
+        }
     }
+}
+
+async fn ends_within(timer: &Timer, limit: Duration, future: impl Future + Unpin) -> bool {
+    let timeout = Box::pin(timer.sleep(limit));
+    matches!(select(future, timeout).await, Either::Left(_))
 }
 
 impl Drop for Server {
