@@ -5,6 +5,7 @@
 mod damage;
 mod fixture;
 mod open;
+mod refusal;
 mod size;
 
 use engine_rocks::RocksEngine;
