@@ -1,13 +1,14 @@
-//! Byte strings: memcomparable (byte order of the encodings is the order of the raw strings, and no encoding is a
-//! prefix of another) and compact (a length and the bytes, not ordered).
+//! Byte strings: memcomparable (byte order of the encodings is the order of the raw strings, and no
+//! encoding is a prefix of another) and compact (a length and the bytes, not ordered).
 //!
-//! Memcomparable form: groups of eight raw bytes, each followed by a marker. A full group has marker `0xff`; the
-//! last group is padded with zeros and its marker is `0xff - padding`, padding in 1..=8. Why this keeps order: two
-//! strings differ first either inside a group (the bytes decide) or where one ends (its padding is zero, and if the
-//! other has zeros there too, the smaller marker decides). The descending form inverts every byte.
+//! Memcomparable form: groups of eight raw bytes, each followed by a marker. A full group has
+//! marker `0xff`; the last group is padded with zeros and its marker is `0xff - padding`, padding
+//! in 1..=8. Why this keeps order: two strings differ first either inside a group (the bytes
+//! decide) or where one ends (its padding is zero, and if the other has zeros there too, the
+//! smaller marker decides). The descending form inverts every byte.
 //!
-//! Decoders advance the input past what they read, and leave it untouched when they fail. Nothing is allocated in
-//! proportion to a length that the input merely claims.
+//! Decoders advance the input past what they read, and leave it untouched when they fail. Nothing
+//! is allocated in proportion to a length that the input merely claims.
 
 use crate::{
     error::{Error, Result},
@@ -59,8 +60,9 @@ pub fn decode_bytes_desc(input: &mut &[u8]) -> Result<Vec<u8>> {
     decode_groups(input, 0xff)
 }
 
-/// Replaces an encoding by the raw bytes, without a second allocation. The encoding must be the whole of `data` or its
-/// beginning; what follows it is dropped. `data` is untouched when decoding fails.
+/// Replaces an encoding by the raw bytes, without a second allocation. The encoding must be the
+/// whole of `data` or its beginning; what follows it is dropped. `data` is untouched when decoding
+/// fails.
 pub fn decode_bytes_in_place(data: &mut Vec<u8>) -> Result<()> {
     let extent = measure(data, 0)?;
     for i in 1..extent.encoded_len / ENCODED_GROUP {
@@ -102,7 +104,8 @@ struct Extent {
     raw_len: usize,
 }
 
-/// Walks and checks the groups at the beginning of `input`. `mask` is 0 for ascending, 0xff for descending.
+/// Walks and checks the groups at the beginning of `input`. `mask` is 0 for ascending, 0xff for
+/// descending.
 fn measure(input: &[u8], mask: u8) -> Result<Extent> {
     let (groups, tail) = input.as_chunks::<ENCODED_GROUP>();
     for (i, group) in groups.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Why an encoding was refused. Owns the crate's one error type; carries no input bytes, which may be a user's keys.
+//! Why an encoding was refused. Owns the crate's one error type; carries no input bytes, which may
+//! be a user's keys.
 
 /// What is wrong with the bytes that were to be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

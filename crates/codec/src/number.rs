@@ -1,5 +1,6 @@
-//! Numbers: fixed width (order-preserving, ascending or descending) and variable width (compact, not ordered).
-//! Decoders advance the input past what they read, and leave it untouched when they fail.
+//! Numbers: fixed width (order-preserving, ascending or descending) and variable width (compact,
+//! not ordered). Decoders advance the input past what they read, and leave it untouched when they
+//! fail.
 
 use crate::error::{Error, Result};
 

@@ -14,8 +14,8 @@ pub struct Config {
     pub level: Level,
     /// How a line looks.
     pub format: Format,
-    /// File that lines are appended to; standard error when there is none. It is made with mode 0600, and an existing
-    /// file is set to it: a log may hold keys.
+    /// File that lines are appended to; standard error when there is none. It is made with mode
+    /// 0600, and an existing file is set to it: a log may hold keys.
     pub file: Option<PathBuf>,
     /// What becomes of keys and values.
     pub redact: RedactMode,

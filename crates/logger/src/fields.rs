@@ -1,4 +1,5 @@
-//! The fields of an event or span, collected from `tracing`. Keeps the kind of a value, which JSON needs.
+//! The fields of an event or span, collected from `tracing`. Keeps the kind of a value, which JSON
+//! needs.
 
 use std::fmt;
 

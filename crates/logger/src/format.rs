@@ -1,5 +1,5 @@
-//! One line of the log. Pure: a record in, text out. A line never holds a line break of its own, in either format, and
-//! ends with one.
+//! One line of the log. Pure: a record in, text out. A line never holds a line break of its own, in
+//! either format, and ends with one.
 
 use std::fmt::Write as _;
 
@@ -61,7 +61,8 @@ fn text_line(record: &Record<'_>) -> String {
     out
 }
 
-/// Names and values that hold a character of the line's own grammar, or a control character, become JSON strings.
+/// Names and values that hold a character of the line's own grammar, or a control character, become
+/// JSON strings.
 fn push_quoted(out: &mut String, text: &str) {
     let is_special = |c: char| c <= ' ' || matches!(c, '"' | '=' | '[' | ']');
     if text.contains(is_special) {

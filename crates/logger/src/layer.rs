@@ -1,5 +1,5 @@
-//! From `tracing` to lines: an event becomes a line, with the fields of the spans around it behind its own, the inner
-//! span first. Filtering by level is done before, by the layer in front.
+//! From `tracing` to lines: an event becomes a line, with the fields of the spans around it behind
+//! its own, the inner span first. Filtering by level is done before, by the layer in front.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Keeping users' data out of the log. The mode is one per process, for it is an operator's decision about the whole
-//! log; it may change at any time. Every key and value that is logged goes through these wrappers, and nothing else.
+//! Keeping users' data out of the log. The mode is one per process, for it is an operator's
+//! decision about the whole log; it may change at any time. Every key and value that is logged goes
+//! through these wrappers, and nothing else.
 
 use std::{
     fmt::{self, Write as _},

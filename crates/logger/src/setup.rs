@@ -1,4 +1,5 @@
-//! Putting the log in place: for the process, or for a scope in a test. Owns the handle through which the level changes.
+//! Putting the log in place: for the process, or for a scope in a test. Owns the handle through
+//! which the level changes.
 
 use std::{
     io::{self, Write},
@@ -54,8 +55,9 @@ impl Guard {
         *self.level.lock()
     }
 
-    /// Changes the level, at once and for all threads. A log that was not put in place for the process must be the
-    /// calling thread's default: `tracing` asks that one which events are wanted now.
+    /// Changes the level, at once and for all threads. A log that was not put in place for the
+    /// process must be the calling thread's default: `tracing` asks that one which events are
+    /// wanted now.
     pub fn set_level(&self, level: Level) {
         let mut current = self.level.lock();
         // Fails only when the subscriber is gone, and with it everything that could be filtered.
@@ -77,7 +79,8 @@ impl Drop for Guard {
     }
 }
 
-/// Puts the log of this process in place, with the redaction mode. Once: nodes that share a process share its log.
+/// Puts the log of this process in place, with the redaction mode. Once: nodes that share a process
+/// share its log.
 pub fn init(config: Config) -> Result<Guard> {
     let output: Box<dyn Write + Send> = match &config.file {
         Some(path) => Box::new(sink::open_file(path).map_err(|source| Error::File {
@@ -92,9 +95,9 @@ pub fn init(config: Config) -> Result<Guard> {
     Ok(guard)
 }
 
-/// The same log on any output and time, not put in place: tests and embedders choose the scope, for example with
-/// `tracing::dispatcher::with_default`. Of `config`, the file and the redaction mode, which is the process's, are not
-/// looked at.
+/// The same log on any output and time, not put in place: tests and embedders choose the scope, for
+/// example with `tracing::dispatcher::with_default`. Of `config`, the file and the redaction mode,
+/// which is the process's, are not looked at.
 #[must_use]
 pub fn scoped(
     config: &Config,
@@ -117,8 +120,8 @@ pub fn scoped(
     (Dispatch::new(subscriber), guard)
 }
 
-/// Lets panics of this process go to the log, as errors; without a log they go where they went before. For binaries:
-/// a panic hook is the process's, not a library's.
+/// Lets panics of this process go to the log, as errors; without a log they go where they went
+/// before. For binaries: a panic hook is the process's, not a library's.
 pub fn log_panics() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

@@ -1,5 +1,5 @@
-//! Where lines go. One write a line, under a lock, unbuffered: lines never mix and none is lost in a crash. A line
-//! that cannot be written is counted, for there is nowhere left to complain.
+//! Where lines go. One write a line, under a lock, unbuffered: lines never mix and none is lost in
+//! a crash. A line that cannot be written is counted, for there is nowhere left to complain.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},

@@ -1,5 +1,5 @@
-//! Wall time as the unified format writes it: `2024/01/02 03:04:05.678 +00:00`. Always in UTC: a fleet's logs are read
-//! side by side, and the zone of the machine is no business of the log.
+//! Wall time as the unified format writes it: `2024/01/02 03:04:05.678 +00:00`. Always in UTC: a
+//! fleet's logs are read side by side, and the zone of the machine is no business of the log.
 
 use std::fmt;
 
@@ -23,8 +23,8 @@ impl fmt::Display for Timestamp {
 
 /// Year, month and day of the Gregorian calendar, of a number of days since 1970-01-01.
 ///
-/// Counted in cycles of 400 years (146,097 days) from 0000-03-01: with March as the first month the leap day is the
-/// last of its year, and months follow a fixed pattern of 153 days for each five.
+/// Counted in cycles of 400 years (146,097 days) from 0000-03-01: with March as the first month the
+/// leap day is the last of its year, and months follow a fixed pattern of 153 days for each five.
 fn civil_date(days: u64) -> (u64, u64, u64) {
     const DAYS_TO_1970: u64 = 719_468;
     const CYCLE: u64 = 146_097;

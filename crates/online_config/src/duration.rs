@@ -1,5 +1,5 @@
-//! Durations as people write them: `1m30s`. Units go from large to small, each at most once. A bare number is refused,
-//! for nobody can know its unit.
+//! Durations as people write them: `1m30s`. Units go from large to small, each at most once. A bare
+//! number is refused, for nobody can know its unit.
 
 use std::{fmt, str::FromStr, time::Duration};
 

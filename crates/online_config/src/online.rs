@@ -1,6 +1,7 @@
-//! Changing a configuration while it is in use. Works on any configuration that serde can write and read, through
-//! flat keys with points: `server.grpc-concurrency`. Must never apply half a change, and never decides whether values
-//! make sense together: that is the configuration's own `validate`.
+//! Changing a configuration while it is in use. Works on any configuration that serde can write and
+//! read, through flat keys with points: `server.grpc-concurrency`. Must never apply half a change,
+//! and never decides whether values make sense together: that is the configuration's own
+//! `validate`.
 
 use std::collections::BTreeMap;
 
@@ -87,7 +88,8 @@ pub trait OnlineConfig: Serialize + DeserializeOwned {
         Ok(values)
     }
 
-    /// What must change to turn `self` into `new`, also keys that may not change: the caller tells of them.
+    /// What must change to turn `self` into `new`, also keys that may not change: the caller tells
+    /// of them.
     fn diff(&self, new: &Self) -> Result<ConfigChange> {
         let (old, new) = (self.to_value()?, new.to_value()?);
         let removed = old.keys().filter(|key| !new.contains_key(*key));

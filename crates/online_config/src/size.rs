@@ -1,5 +1,6 @@
-//! Sizes as people write them: `4GiB`. All units are powers of 1024, also `KB` and `MB`: that is what the same
-//! configuration means to TiKV. Must never round silently: what cannot be represented is refused.
+//! Sizes as people write them: `4GiB`. All units are powers of 1024, also `KB` and `MB`: that is
+//! what the same configuration means to TiKV. Must never round silently: what cannot be represented
+//! is refused.
 
 use std::{fmt, str::FromStr};
 

@@ -1,6 +1,7 @@
-//! A queue bounded by bytes: many producers that are refused when it is full, one consumer that takes everything at
-//! once. That is the shape of group commit: the batch grows by itself while the consumer is busy. Must never block a
-//! producer and never measures items itself: the producer states their size.
+//! A queue bounded by bytes: many producers that are refused when it is full, one consumer that
+//! takes everything at once. That is the shape of group commit: the batch grows by itself while the
+//! consumer is busy. Must never block a producer and never measures items itself: the producer
+//! states their size.
 
 use std::{
     future::poll_fn,
@@ -10,7 +11,8 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// The queue. Clones are the same queue; at most one of them may wait in [`ByteQueue::pop_all`] at a time.
+/// The queue. Clones are the same queue; at most one of them may wait in [`ByteQueue::pop_all`] at
+/// a time.
 pub struct ByteQueue<T> {
     state: Arc<Mutex<State<T>>>,
     limit: usize,
@@ -64,8 +66,8 @@ impl<T> ByteQueue<T> {
         }
     }
 
-    /// Appends an item of `bytes`. An empty queue takes an item of any size, otherwise one above the limit would be
-    /// refused for ever.
+    /// Appends an item of `bytes`. An empty queue takes an item of any size, otherwise one above
+    /// the limit would be refused for ever.
     pub fn push(&self, item: T, bytes: usize) -> Result<(), PushError<T>> {
         let consumer = {
             let mut state = self.state.lock();
@@ -86,8 +88,8 @@ impl<T> ByteQueue<T> {
         Ok(())
     }
 
-    /// Waits until there is something, then appends all of it to `out`, in the order of the pushes. What was taken no
-    /// longer counts against the limit.
+    /// Waits until there is something, then appends all of it to `out`, in the order of the pushes.
+    /// What was taken no longer counts against the limit.
     pub async fn pop_all(&self, out: &mut Vec<T>) -> Result<(), QueueClosed> {
         poll_fn(|cx| {
             let mut state = self.state.lock();

@@ -1,4 +1,5 @@
-//! Awaiting a spawned future: its result, or that it panicked or was cancelled. Knows nothing of executors.
+//! Awaiting a spawned future: its result, or that it panicked or was cancelled. Knows nothing of
+//! executors.
 
 use std::{
     any::Any,
@@ -70,8 +71,9 @@ impl<T> Future for JoinHandle<T> {
     }
 }
 
-/// Splits a future into what an executor runs and what a handle awaits. A panic goes to the handle; when nobody holds
-/// the handle any more it goes on to the executor, so that it is reported once, somewhere.
+/// Splits a future into what an executor runs and what a handle awaits. A panic goes to the handle;
+/// when nobody holds the handle any more it goes on to the executor, so that it is reported once,
+/// somewhere.
 pub(crate) fn observed<F>(
     future: F,
 ) -> (

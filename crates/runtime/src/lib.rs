@@ -36,8 +36,9 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// The production runtime: the machine's clocks and randomness, `background_threads` threads (at least one) named
-    /// after `name`, and a timer thread. They live until [`Runtime::shutdown`].
+    /// The production runtime: the machine's clocks and randomness, `background_threads` threads
+    /// (at least one) named after `name`, and a timer thread. They live until
+    /// [`Runtime::shutdown`].
     pub fn system(name: &str, background_threads: usize) -> std::io::Result<Self> {
         let clock = Clock::system();
         let timers = timer::TimerQueue::new(clock.clone());
@@ -56,8 +57,9 @@ impl Runtime {
         self.spawner.stepper()
     }
 
-    /// Stops: new tasks are refused, polls under way end, every other future is dropped, the oldest first, and all
-    /// threads are joined (but the calling one). Waits of this runtime that others hold are never ready afterwards.
+    /// Stops: new tasks are refused, polls under way end, every other future is dropped, the oldest
+    /// first, and all threads are joined (but the calling one). Waits of this runtime that others
+    /// hold are never ready afterwards.
     pub fn shutdown(&self) {
         self.spawner.shutdown();
     }

@@ -1,4 +1,5 @@
-//! Randomness from one seed. Owns a ChaCha stream; must never be used for secrets that outlive the process.
+//! Randomness from one seed. Owns a ChaCha stream; must never be used for secrets that outlive the
+//! process.
 
 use std::sync::Arc;
 

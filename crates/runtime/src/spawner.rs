@@ -27,8 +27,8 @@ impl Spawner {
         Self(Driver::Stepped(group))
     }
 
-    /// Runs `future` on the background threads. It must not block. After shutdown it is dropped and the handle says
-    /// that it was cancelled.
+    /// Runs `future` on the background threads. It must not block. After shutdown it is dropped and
+    /// the handle says that it was cancelled.
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
@@ -39,8 +39,8 @@ impl Spawner {
         }
     }
 
-    /// Runs `future` on a thread of its own, named `name`: it may block on the disk. Under the stepper it is a task
-    /// like any other.
+    /// Runs `future` on a thread of its own, named `name`: it may block on the disk. Under the
+    /// stepper it is a task like any other.
     pub fn spawn_dedicated<F>(&self, name: &str, future: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,

@@ -1,9 +1,11 @@
-//! The deterministic driver: one thread, one seed, virtual time. Everything that can run stands in one list; the seed
-//! decides what runs next, and time stands still while anything can run. The same seed and the same program give the
-//! same order of steps ([`Stepper::trace_hash`] proves it); another seed explores another order.
+//! The deterministic driver: one thread, one seed, virtual time. Everything that can run stands in
+//! one list; the seed decides what runs next, and time stands still while anything can run. The
+//! same seed and the same program give the same order of steps ([`Stepper::trace_hash`] proves it);
+//! another seed explores another order.
 //!
-//! Time moves only in [`Stepper::advance`] and, when nothing can run, in [`Stepper::block_on`]. Wakers may be called
-//! from other threads, but then the order is theirs. Must never start a thread or read a real clock.
+//! Time moves only in [`Stepper::advance`] and, when nothing can run, in [`Stepper::block_on`].
+//! Wakers may be called from other threads, but then the order is theirs. Must never start a thread
+//! or read a real clock.
 
 use std::{
     future::Future,
@@ -109,8 +111,8 @@ impl Stepper {
         }
     }
 
-    /// A runtime on this driver. Each call gives another: they share time, but each has its own tasks to shut down and
-    /// its own random stream, as the nodes of a simulated cluster need.
+    /// A runtime on this driver. Each call gives another: they share time, but each has its own
+    /// tasks to shut down and its own random stream, as the nodes of a simulated cluster need.
     #[must_use]
     pub fn runtime(&self) -> Runtime {
         let group = Arc::new(Group {
@@ -206,11 +208,12 @@ impl Stepper {
         self.move_time(target);
     }
 
-    /// Drives `future` and everything else until it is ready. When nothing can run, time jumps to the next deadline.
+    /// Drives `future` and everything else until it is ready. When nothing can run, time jumps to
+    /// the next deadline.
     ///
     /// # Panics
-    /// When nothing can run and no deadline is left, when steps go on for ever at one instant, and when a task
-    /// panicked that nobody awaits; the message holds the seed.
+    /// When nothing can run and no deadline is left, when steps go on for ever at one instant, and
+    /// when a task panicked that nobody awaits; the message holds the seed.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         let main = Arc::new(MainWaker(AtomicBool::new(true)));
@@ -237,7 +240,8 @@ impl Stepper {
         }
     }
 
-    /// Chooses among what is ready, and the main future if `main_ready`; runs it unless it is the main future.
+    /// Chooses among what is ready, and the main future if `main_ready`; runs it unless it is the
+    /// main future.
     fn step_or_main(&self, main_ready: bool) -> Step {
         let chosen = {
             let mut ready = self.core.ready.lock();

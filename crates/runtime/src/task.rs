@@ -1,4 +1,5 @@
-//! A spawned future and its states, shared by every executor of the workspace (this crate's drivers and `yatp`).
+//! A spawned future and its states, shared by every executor of the workspace (this crate's drivers
+//! and `yatp`).
 //!
 //! A task is in exactly one state:
 //!
@@ -12,11 +13,12 @@
 //! ```
 //!
 //! Invariants:
-//! 1. A task is handed to its executor exactly when it becomes SCHEDULED, hence stands in at most one queue, once.
+//! 1. A task is handed to its executor exactly when it becomes SCHEDULED, hence stands in at most
+//!    one queue, once.
 //! 2. Only the thread that moved it to RUNNING polls it.
 //! 3. The future leaves its slot once; whoever takes it out calls [`Schedule::finished`], once.
-//! 4. `cancel` on a running task is not lost: `cancelled` is set *before* the slot is tried, and the runner looks at
-//!    it *after* releasing the slot. One of both sees the other.
+//! 4. `cancel` on a running task is not lost: `cancelled` is set *before* the slot is tried, and
+//!    the runner looks at it *after* releasing the slot. One of both sees the other.
 //!
 //! It must never block: the slot's lock is only tried (cancel) or free by invariant 2 (run).
 
@@ -44,7 +46,8 @@ const DONE: u8 = 4;
 
 type BoxedFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What an executor does with its tasks. The implementing type is what a task carries for its executor.
+/// What an executor does with its tasks. The implementing type is what a task carries for its
+/// executor.
 pub trait Schedule: Sized + Send + Sync + 'static {
     /// The task was woken: queue it. Called on any thread.
     fn schedule(task: Arc<Task<Self>>);
@@ -148,7 +151,8 @@ impl<S: Schedule> Task<S> {
             .compare_exchange(RUNNING, IDLE, Ordering::SeqCst, Ordering::SeqCst);
         match idle {
             Ok(_) => {
-                // The slot is free and no queue holds the task: a cancel from here on takes the future itself.
+                // The slot is free and no queue holds the task: a cancel from here on takes the
+                // future itself.
                 RunOutcome::Waiting
             }
             Err(NOTIFIED) => {
@@ -215,8 +219,8 @@ impl<S: Schedule> Abort for Task<S> {
 
 const SHARDS: usize = 16;
 
-/// All unfinished tasks of an executor, so that its shutdown reaches those that wait somewhere. After
-/// [`TaskSet::close`] it takes no more.
+/// All unfinished tasks of an executor, so that its shutdown reaches those that wait somewhere.
+/// After [`TaskSet::close`] it takes no more.
 pub struct TaskSet<S> {
     closed: AtomicBool,
     last_id: AtomicU64,

@@ -1,5 +1,6 @@
-//! The production driver: a few background threads with one queue, a timer thread, and a thread for each dedicated
-//! task. For control work; requests run in `yatp` pools. Must never run a task after `shutdown` returned.
+//! The production driver: a few background threads with one queue, a timer thread, and a thread for
+//! each dedicated task. For control work; requests run in `yatp` pools. Must never run a task after
+//! `shutdown` returned.
 
 #![expect(
     clippy::disallowed_methods,
@@ -160,7 +161,8 @@ impl Threads {
             parking: Parking::default(),
         };
         let task = Task::new(self.tasks.next_id(), home, future);
-        // Held over the start: shutdown either finds the thread in the list, or the task set closed before.
+        // Held over the start: shutdown either finds the thread in the list, or the task set closed
+        // before.
         let mut dedicated = self.dedicated.lock();
         if !self.tasks.insert(&task) {
             return JoinHandle::new(result, Some(task));
@@ -186,7 +188,8 @@ impl Threads {
     fn enqueue(&self, task: Arc<Task<Home>>) {
         let mut queue = self.queue.lock();
         if queue.stopped {
-            // Shutdown cancels it through the task set. It is dropped here outside the lock, for it may be the last.
+            // Shutdown cancels it through the task set. It is dropped here outside the lock, for it
+            // may be the last.
             drop(queue);
             drop(task);
             return;
@@ -217,8 +220,8 @@ impl Threads {
         }
     }
 
-    /// Stops: refuses new tasks, lets running polls end, drops every other future (the oldest first), joins all
-    /// threads but the caller's.
+    /// Stops: refuses new tasks, lets running polls end, drops every other future (the oldest
+    /// first), joins all threads but the caller's.
     pub(crate) fn shutdown(&self) {
         self.tasks.close();
         let ready = {

@@ -1,5 +1,6 @@
-//! Points in time and where they come from. Owns the process's one time origin; must never schedule anything (that is
-//! `timer`), and is the only place of the workspace's product code that reads the machine's clocks.
+//! Points in time and where they come from. Owns the process's one time origin; must never schedule
+//! anything (that is `timer`), and is the only place of the workspace's product code that reads the
+//! machine's clocks.
 
 use std::{
     ops::{Add, AddAssign, Sub},
@@ -10,14 +11,17 @@ use std::{
     time::Duration,
 };
 
-/// A point on the monotonic axis. All system clocks of a process share one axis; each virtual clock has its own.
+/// A point on the monotonic axis. All system clocks of a process share one axis; each virtual clock
+/// has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
-/// Where every axis begins. Not zero, so that code may look a while back from "now" right after the start.
+/// Where every axis begins. Not zero, so that code may look a while back from "now" right after the
+/// start.
 const ORIGIN: Instant = Instant(3_600 * 1_000_000_000);
 
-/// Unix time at which a virtual clock begins: 2024-01-01T00:00:00Z, a plausible time for code that packs it in 46 bits.
+/// Unix time at which a virtual clock begins: 2024-01-01T00:00:00Z, a plausible time for code that
+/// packs it in 46 bits.
 const VIRTUAL_UNIX_START_NANOS: u64 = 1_704_067_200 * 1_000_000_000;
 
 impl Instant {
@@ -62,7 +66,8 @@ impl AddAssign<Duration> for Instant {
     }
 }
 
-/// Same as [`Instant::saturating_duration_since`]: clocks of other threads may be read in any order.
+/// Same as [`Instant::saturating_duration_since`]: clocks of other threads may be read in any
+/// order.
 impl Sub for Instant {
     type Output = Duration;
     fn sub(self, earlier: Self) -> Duration {

@@ -1,5 +1,6 @@
-//! Timers: a queue of wakers by deadline, and the futures that stand in it. Who fires the queue is the driver's
-//! matter: a thread (`threads`) or the stepper. Must never run a task itself: it only wakes.
+//! Timers: a queue of wakers by deadline, and the futures that stand in it. Who fires the queue is
+//! the driver's matter: a thread (`threads`) or the stepper. Must never run a task itself: it only
+//! wakes.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::time::{Clock, Instant};
 
-/// The timer thread looks at the queue at least this often: no platform is asked for an absurd wait.
+/// The timer thread looks at the queue at least this often: no platform is asked for an absurd
+/// wait.
 const MAX_PARK: Duration = Duration::from_secs(3_600);
 
 /// Makes waits. Cheap to clone.
@@ -42,7 +44,8 @@ impl Timer {
         }
     }
 
-    /// Runs `future` for at most `d`. The future is polled first: one that is ready wins over a passed deadline.
+    /// Runs `future` for at most `d`. The future is polled first: one that is ready wins over a
+    /// passed deadline.
     pub async fn timeout<F: Future>(&self, d: Duration, future: F) -> Result<F::Output, Elapsed> {
         let sleep = self.sleep(d);
         let future = pin!(future);
@@ -58,7 +61,8 @@ impl Timer {
 #[error("deadline has elapsed")]
 pub struct Elapsed;
 
-/// A wait. Stands in the queue from its first poll until it is ready or dropped. Never ready once its runtime is shut down.
+/// A wait. Stands in the queue from its first poll until it is ready or dropped. Never ready once
+/// its runtime is shut down.
 #[must_use = "a wait does nothing unless awaited"]
 pub struct Sleep {
     queue: Arc<TimerQueue>,
@@ -106,7 +110,8 @@ impl Drop for Sleep {
 pub(crate) struct TimerQueue {
     clock: Clock,
     state: Mutex<State>,
-    /// Signalled when the earliest deadline moves forward, and at stop. Only the timer thread waits.
+    /// Signalled when the earliest deadline moves forward, and at stop. Only the timer thread
+    /// waits.
     changed: Condvar,
 }
 
@@ -153,7 +158,8 @@ impl TimerQueue {
     }
 
     fn remove(&self, at: Instant, id: u64) {
-        // Dropped outside the lock: dropping a waker can drop a task, and with it other waits of this queue.
+        // Dropped outside the lock: dropping a waker can drop a task, and with it other waits of
+        // this queue.
         let waker = self.state.lock().wakers.remove(&(at, id));
         drop(waker);
     }

@@ -1,6 +1,8 @@
-//! The numbers of one request, in groups as the protocol reports them. Plain data: they never measure themselves.
+//! The numbers of one request, in groups as the protocol reports them. Plain data: they never
+//! measure themselves.
 //!
-//! Times are nanoseconds. A stage adds to its field, for a request may pass a stage more than once. Sums saturate.
+//! Times are nanoseconds. A stage adds to its field, for a request may pass a stage more than once.
+//! Sums saturate.
 
 /// Where the time of a request went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

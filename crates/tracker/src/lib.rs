@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 //!
-//! Crate root: one request's tracker and its handle. Must never read a clock nor keep a global table.
+//! Crate root: one request's tracker and its handle. Must never read a clock nor keep a global
+//! table.
 
 mod detail;
 

@@ -1,5 +1,6 @@
-//! How long the tasks of each id have run, and the level that follows. Owns the accounts of recent ids; must never
-//! grow with the number of ids ever seen: an account that nobody used for two periods is forgotten.
+//! How long the tasks of each id have run, and the level that follows. Owns the accounts of recent
+//! ids; must never grow with the number of ids ever seen: an account that nobody used for two
+//! periods is forgotten.
 
 use std::{
     collections::HashMap,

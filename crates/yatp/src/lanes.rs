@@ -1,12 +1,15 @@
-//! Where ready tasks stand and in which order a worker looks. Owns the queues; knows neither threads nor tasks.
+//! Where ready tasks stand and in which order a worker looks. Owns the queues; knows neither
+//! threads nor tasks.
 //!
-//! There are five lanes: high priority, the three levels of normal priority, low priority. A worker empties them in
-//! this order, with two exceptions:
+//! There are five lanes: high priority, the three levels of normal priority, low priority. A worker
+//! empties them in this order, with two exceptions:
 //!
-//! 1. From the first level it takes a batch into a deque of its own, from which idle workers steal. Only there: tasks
-//!    of the first level are short, so what stands in a deque behind others does not stand long.
-//! 2. Every few picks it prefers a lower priority, and every few picks of normal priority a lower level, so that none
-//!    is starved by those above it. Both are counted apart: a share of the levels is a share of what normal tasks get.
+//! 1. From the first level it takes a batch into a deque of its own, from which idle workers steal.
+//!    Only there: tasks of the first level are short, so what stands in a deque behind others does
+//!    not stand long.
+//! 2. Every few picks it prefers a lower priority, and every few picks of normal priority a lower
+//!    level, so that none is starved by those above it. Both are counted apart: a share of the
+//!    levels is a share of what normal tasks get.
 
 use std::iter;
 
@@ -29,8 +32,8 @@ pub(crate) fn lane_of(priority: Priority, level: usize) -> usize {
     }
 }
 
-/// The priorities in the order in which pick number `pick` looks: of 64 picks one prefers low and sixteen prefer normal
-/// priority.
+/// The priorities in the order in which pick number `pick` looks: of 64 picks one prefers low and
+/// sixteen prefer normal priority.
 fn priorities(pick: u64) -> [Priority; 3] {
     match pick % 64 {
         63 => [Priority::Low, Priority::High, Priority::Normal],
@@ -39,8 +42,8 @@ fn priorities(pick: u64) -> [Priority; 3] {
     }
 }
 
-/// The level that pick number `pick` among normal tasks prefers: of sixteen picks one prefers the third, four the
-/// second, the others the first.
+/// The level that pick number `pick` among normal tasks prefers: of sixteen picks one prefers the
+/// third, four the second, the others the first.
 fn preferred_level(pick: u64) -> usize {
     const _: () = assert!(LEVELS == 3, "the shares below are for three levels");
     match pick % 16 {

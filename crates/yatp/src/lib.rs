@@ -26,8 +26,8 @@ pub enum Priority {
 /// What a pool is told about a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TaskOptions {
-    /// Tasks of one id share an account of running time, so that a large request cannot hide in many small tasks.
-    /// With 0 the task has its own account.
+    /// Tasks of one id share an account of running time, so that a large request cannot hide in
+    /// many small tasks. With 0 the task has its own account.
     pub task_id: u64,
     /// How urgent it is.
     pub priority: Priority,

@@ -1,12 +1,14 @@
 //! Parking of workers that find nothing, so that an idle pool costs nothing.
 //!
-//! No wake-up is lost. A producer (1) pushes its task, then (2) reads `idle`. A worker (a) announces itself in `idle`,
-//! then (b) looks at the queues once more, then (c) waits. All four are sequentially consistent: if (2) misses (a),
-//! then (1) came before (b), and the worker finds the task. If (2) sees (a), the producer leaves a token under the
-//! lock that the worker holds from (a) to (c), so the token is there when it waits or it is woken.
+//! No wake-up is lost. A producer (1) pushes its task, then (2) reads `idle`. A worker (a)
+//! announces itself in `idle`, then (b) looks at the queues once more, then (c) waits. All four are
+//! sequentially consistent: if (2) misses (a), then (1) came before (b), and the worker finds the
+//! task. If (2) sees (a), the producer leaves a token under the lock that the worker holds from (a)
+//! to (c), so the token is there when it waits or it is woken.
 //!
-//! A token wakes one worker. There are never more tokens than parked workers, so a burst of tasks wakes each worker
-//! once, and producers do not even take the lock while everybody is awake or about to be.
+//! A token wakes one worker. There are never more tokens than parked workers, so a burst of tasks
+//! wakes each worker once, and producers do not even take the lock while everybody is awake or
+//! about to be.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
@@ -70,7 +72,8 @@ impl ParkingLot {
 
     /// Wakes everybody for good.
     pub(crate) fn stop(&self) {
-        // Under the lock: a worker is either before its look at the flag, or waits and hears the notification.
+        // Under the lock: a worker is either before its look at the flag, or waits and hears the
+        // notification.
         let state = self.state.lock();
         self.stopped.store(true, Ordering::SeqCst);
         drop(state);

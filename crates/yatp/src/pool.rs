@@ -1,6 +1,6 @@
-//! The pool: what callers hold, and the way of a task through it. Owns accounting and shutdown; where tasks run is the
-//! driver's matter: threads (`workers`) or the stepper, which picks any ready task in the order of its seed and for
-//! which levels and priorities are only bookkeeping.
+//! The pool: what callers hold, and the way of a task through it. Owns accounting and shutdown;
+//! where tasks run is the driver's matter: threads (`workers`) or the stepper, which picks any
+//! ready task in the order of its seed and for which levels and priorities are only bookkeeping.
 
 use std::{
     future::Future,
@@ -70,7 +70,8 @@ impl Builder {
         self
     }
 
-    /// Is told the message of each panic of a task, after the process's panic hook. The task is gone, the pool goes on.
+    /// Is told the message of each panic of a task, after the process's panic hook. The task is
+    /// gone, the pool goes on.
     #[must_use]
     pub fn on_panic(mut self, handler: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.on_panic = Some(Arc::new(handler));
@@ -188,14 +189,16 @@ impl Pool {
         self.handle.core.threads
     }
 
-    /// Stops: new tasks are refused, polls under way end, every other future is dropped, the oldest first, and the
-    /// threads are joined (but the calling one, when a task of the pool calls). Further calls change nothing.
+    /// Stops: new tasks are refused, polls under way end, every other future is dropped, the oldest
+    /// first, and the threads are joined (but the calling one, when a task of the pool calls).
+    /// Further calls change nothing.
     pub fn shutdown(&self) {
         self.handle.core.shutdown();
     }
 }
 
-/// What the clones of a pool share. Tasks and threads hold the core instead, so the last clone ends the pool.
+/// What the clones of a pool share. Tasks and threads hold the core instead, so the last clone ends
+/// the pool.
 struct Handle {
     core: Arc<Core>,
 }
@@ -274,7 +277,8 @@ impl Core {
                 let lane = lane_of(task.executor.priority, task.executor.account.level());
                 workers.push(lane, task);
                 if self.tasks.is_closed() {
-                    // Too late for the threads, maybe too late for the shutdown's own look at the lanes.
+                    // Too late for the threads, maybe too late for the shutdown's own look at the
+                    // lanes.
                     self.discard_queued(workers);
                 }
             }
@@ -282,7 +286,8 @@ impl Core {
         }
     }
 
-    /// Runs a task that was taken from a queue: polls it once, books the time, queues it again if it was woken.
+    /// Runs a task that was taken from a queue: polls it once, books the time, queues it again if
+    /// it was woken.
     pub(crate) fn run(&self, task: Arc<Task<Member>>) {
         self.queued.fetch_sub(1, Ordering::SeqCst);
         let begin = self.clock.now();
@@ -316,7 +321,8 @@ impl Core {
         }
     }
 
-    /// Empties the lanes of a closed pool; the futures are dropped through the task set, in their order.
+    /// Empties the lanes of a closed pool; the futures are dropped through the task set, in their
+    /// order.
     fn discard_queued(&self, workers: &Workers) {
         let left = workers.drain();
         self.queued.fetch_sub(left.len(), Ordering::SeqCst);

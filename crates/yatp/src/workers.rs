@@ -1,5 +1,5 @@
-//! The threads of a pool. Owns the lanes, the parked threads and their handles; must never run a task after `stop`
-//! returned, save the one that calls it.
+//! The threads of a pool. Owns the lanes, the parked threads and their handles; must never run a
+//! task after `stop` returned, save the one that calls it.
 
 #![expect(
     clippy::disallowed_methods,

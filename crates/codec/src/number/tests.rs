@@ -1,4 +1,5 @@
-//! Golden vectors of formats.md 1.2 to 1.4, and properties: round trip, order, refusal of torn input.
+//! Golden vectors of formats.md 1.2 to 1.4, and properties: round trip, order, refusal of torn
+//! input.
 
 use std::cmp::Reverse;
 

@@ -129,7 +129,8 @@ fn who_has_run_little_goes_first() {
     release.send(()).unwrap();
     let order: Vec<_> = receiver.iter().collect();
     assert_eq!(order.len(), plan.len() * EACH);
-    // Some picks prefer a lower lane, so that none starves: the order is one of shares, not of single tasks.
+    // Some picks prefer a lower lane, so that none starves: the order is one of shares, not of
+    // single tasks.
     let sum_of_places = |name| {
         let of_name = order.iter().enumerate().filter(|(_, n)| **n == name);
         of_name.map(|(place, _)| place).sum::<usize>()
@@ -224,7 +225,8 @@ fn no_wake_up_is_lost() {
     runtime.shutdown();
 }
 
-/// One task at a time on one thread: each spawn meets a worker that is about to park, parks or is parked.
+/// One task at a time on one thread: each spawn meets a worker that is about to park, parks or is
+/// parked.
 #[test]
 fn a_spawn_meets_a_parking_worker() {
     let (runtime, pool) = threaded("pool", 1);
@@ -315,7 +317,8 @@ fn a_panic_is_contained_and_told() {
     runtime.shutdown();
 }
 
-/// Running polls end; queued and waiting futures are dropped before the shutdown returns, the oldest first.
+/// Running polls end; queued and waiting futures are dropped before the shutdown returns, the
+/// oldest first.
 #[test]
 fn shutdown_drops_what_has_not_ended() {
     let (runtime, pool) = threaded("pool", 1);
