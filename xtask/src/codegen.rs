@@ -11,7 +11,7 @@ use crate::process;
 use crate::setup::Machine;
 
 /// Example and the document it prints.
-const DOCUMENTS: &[(&str, &str)] = &[
+pub(crate) const DOCUMENTS: &[(&str, &str)] = &[
     ("rpc_coverage", "docs/rpc-coverage.md"),
     ("config_reference", "docs/config.md"),
 ];

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use crate::process;
 use crate::setup::Machine;
+use crate::{codegen, process};
 
 /// How the server is compiled.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,24 @@ pub(crate) enum Profile {
 /// Builds the server and becomes it, so that signals and the exit status are the server's own.
 pub(crate) fn run(machine: &Machine, profile: Profile, flags: &[String]) -> anyhow::Result<()> {
     let mut build = machine.cargo();
-    build.args(["build", "--package", "tikv-server"]);
     let folder = match profile {
-        Profile::Dev => "debug",
+        Profile::Dev => {
+            // Built as the tests build it, so that neither compiles what the other has: cargo unites
+            // the features of all packages named, those of test dependencies only if a test or an
+            // example is among the targets. Hence the whole workspace and one example.
+            let (example, _) = codegen::DOCUMENTS[0];
+            build.args([
+                "build",
+                "--workspace",
+                "--bin",
+                "tikv-server",
+                "--example",
+                example,
+            ]);
+            "debug"
+        }
         Profile::Release => {
-            build.arg("--release");
+            build.args(["build", "--release", "--package", "tikv-server"]);
             "release"
         }
     };
