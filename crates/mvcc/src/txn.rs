@@ -171,3 +171,79 @@ impl MvccTxn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use txn_types::LockType;
+
+    fn key() -> Key {
+        Key::from_raw(b"k")
+    }
+
+    fn lock(start: u64) -> Lock {
+        Lock::new(LockType::Lock, b"p".to_vec(), start.into(), 3000)
+    }
+
+    fn size(txn: &MvccTxn) -> usize {
+        txn.modifies().iter().map(Modify::size).sum()
+    }
+
+    #[test]
+    fn changes_go_to_their_column_families() {
+        let mut txn = MvccTxn::new(10.into());
+        txn.put_value(key(), 10.into(), b"long".to_vec());
+        txn.delete_value(key(), 5.into());
+        txn.put_write(key(), 20.into(), b"record".to_vec());
+        txn.delete_write(key(), 15.into());
+        txn.put_lock(key(), &lock(10));
+        assert_eq!(txn.write_size(), size(&txn));
+        let expected = vec![
+            Modify::Put(Cf::Default, key().append_ts(10.into()), b"long".to_vec()),
+            Modify::Delete(Cf::Default, key().append_ts(5.into())),
+            Modify::Put(Cf::Write, key().append_ts(20.into()), b"record".to_vec()),
+            Modify::Delete(Cf::Write, key().append_ts(15.into())),
+            Modify::Put(Cf::Lock, key(), lock(10).to_bytes()),
+        ];
+        assert_eq!(txn.into_modifies(), expected);
+    }
+
+    #[test]
+    fn a_lock_is_changed_once_and_seen_by_later_steps() {
+        let mut txn = MvccTxn::new(10.into());
+        assert_eq!(txn.pending_lock(&key()).unwrap(), PendingLock::Untouched);
+        txn.put_lock(key(), &lock(10));
+        txn.put_write(key(), 20.into(), Vec::new());
+        let present = PendingLock::Present(LockValue::Exclusive(lock(10)));
+        assert_eq!(txn.pending_lock(&key()).unwrap(), present);
+        txn.unlock(key(), 10.into(), Some(20.into()));
+        assert_eq!(txn.pending_lock(&key()).unwrap(), PendingLock::Removed);
+        assert_eq!(txn.write_size(), size(&txn));
+        let (modifies, released) = txn.into_parts();
+        assert_eq!(modifies.len(), 2);
+        assert_eq!(modifies[0], Modify::Delete(Cf::Lock, key()));
+        let expected = ReleasedLock {
+            key: key(),
+            start_ts: 10.into(),
+            commit_ts: Some(20.into()),
+        };
+        assert_eq!(released, [expected]);
+    }
+
+    #[test]
+    fn only_the_last_member_releases_a_shared_lock() {
+        let mut locks = SharedLocks::new();
+        assert_eq!(locks.insert(lock(10)), Ok(None));
+        assert_eq!(locks.insert(lock(11)), Ok(None));
+        let mut txn = MvccTxn::new(10.into());
+        locks.remove(10.into());
+        txn.put_shared_locks(key(), &locks, Some((10.into(), None)));
+        assert!(txn.take_released().is_empty());
+        let present = PendingLock::Present(LockValue::Shared(locks.clone()));
+        assert_eq!(txn.pending_lock(&key()).unwrap(), present);
+        locks.remove(11.into());
+        txn.put_shared_locks(key(), &locks, Some((11.into(), None)));
+        assert_eq!(txn.take_released().len(), 1);
+        assert_eq!(txn.into_modifies(), [Modify::Delete(Cf::Lock, key())]);
+    }
+}

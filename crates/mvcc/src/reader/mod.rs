@@ -87,6 +87,9 @@ impl<S: Snapshot> SnapshotReader<S> {
 
     /// The newest data version of `key` (a Put or a Delete) at or below `ts`, with its commit
     /// timestamp. Nothing when a record on the way is fenced off for this transaction.
+    ///
+    /// Between `ts` and a later start of the transaction there must be no data version: a record
+    /// could be fenced by it, and whether the walk meets that record is not determined.
     pub fn get_write(&mut self, key: &Key, ts: TimeStamp) -> Result<Option<(TimeStamp, Write)>> {
         let options = self.read_options();
         let Some(cursor) = self.versions.seek(&self.snapshot, key, ts)? else {

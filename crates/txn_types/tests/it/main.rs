@@ -1,4 +1,6 @@
 //! The bytes of the formats facts, and the round trips of everything that can be written.
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
 
 mod key_vectors;
 mod lock_vectors;
