@@ -1,1 +1,28 @@
-//! The node: configuration, start-up, gRPC and status server, shutdown.
+#![doc = include_str!("../README.md")]
+//!
+//! Crate root: the modules and what they export. It holds no logic of its own.
+
+mod bootstrap;
+mod builder;
+pub mod config;
+mod data_dir;
+mod engines;
+mod error;
+mod heartbeat;
+mod net;
+mod node;
+mod server;
+pub mod signal;
+mod status_server;
+mod sys;
+
+pub use bootstrap::Identity;
+pub use builder::{BuilderFactory, GrpcBuilderFactory, ServiceFactory};
+pub use data_dir::DataDir;
+pub use engines::{Engines, RocksEngines};
+pub use error::{Error, Result};
+pub use node::{Addrs, Node, NodeBuilder};
+pub use server::{Server, ServerOptions};
+
+/// The release of TiKV whose behaviour clients may count on; they choose features by it.
+pub const COMPATIBLE_VERSION: &str = "8.5.5";

@@ -97,11 +97,23 @@ mod tests {
         fill(&mut details, &handle.snapshot(), Duration::from_micros(9));
         assert_eq!(details.get_time_detail().get_wait_wall_time_ms(), 3);
         assert_eq!(details.get_time_detail().get_process_wall_time_ms(), 5);
-        assert_eq!(details.get_time_detail().get_total_rpc_wall_time_ns(), 9_000);
-        assert_eq!(details.get_time_detail_v2().get_process_wall_time_ns(), 5_500_000);
-        assert_eq!(details.get_time_detail_v2().get_total_rpc_wall_time_ns(), 9_000);
+        assert_eq!(
+            details.get_time_detail().get_total_rpc_wall_time_ns(),
+            9_000
+        );
+        assert_eq!(
+            details.get_time_detail_v2().get_process_wall_time_ns(),
+            5_500_000
+        );
+        assert_eq!(
+            details.get_time_detail_v2().get_total_rpc_wall_time_ns(),
+            9_000
+        );
         assert_eq!(details.get_scan_detail_v2().get_processed_versions(), 7);
-        assert_eq!(details.get_scan_detail_v2().get_rocksdb_block_read_count(), 2);
+        assert_eq!(
+            details.get_scan_detail_v2().get_rocksdb_block_read_count(),
+            2
+        );
         assert!(!details.has_write_detail());
 
         handle.with(|tracker| tracker.write.latch_wait_ns = 4);

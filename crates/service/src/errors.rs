@@ -15,7 +15,10 @@ use crate::message::Failure;
 pub fn failure(error: &Error, region_id: u64) -> Failure {
     match region_error(error, region_id) {
         Some(region_error) => Failure::Region(Box::new(region_error)),
-        None => Failure::Key { error: Box::new(key_error(error)), text: error.to_string() },
+        None => Failure::Key {
+            error: Box::new(key_error(error)),
+            text: error.to_string(),
+        },
     }
 }
 
@@ -34,7 +37,9 @@ fn region_error(error: &Error, region_id: u64) -> Option<errorpb::Error> {
     match error {
         Error::Kv(kv::Error::Region(region_error)) => return Some((**region_error).clone()),
         Error::SchedTooBusy => {
-            region_error.mut_server_is_busy().set_reason("scheduler is busy".to_owned());
+            region_error
+                .mut_server_is_busy()
+                .set_reason("scheduler is busy".to_owned());
         }
         // Clients search the message of the first and the reason of the second.
         Error::Closed | Error::Kv(kv::Error::Closed) => {
@@ -42,7 +47,9 @@ fn region_error(error: &Error, region_id: u64) -> Option<errorpb::Error> {
         }
         Error::DeadlineExceeded | Error::Kv(kv::Error::DeadlineExceeded) => {
             region_error.set_message("Deadline is exceeded".to_owned());
-            region_error.mut_server_is_busy().set_reason("deadline is exceeded".to_owned());
+            region_error
+                .mut_server_is_busy()
+                .set_reason("deadline is exceeded".to_owned());
         }
         Error::InvalidMaxTsUpdate(_) => {}
         Error::ValueTooLarge { size, limit } | Error::WriteTooLarge { size, limit } => {
@@ -94,7 +101,12 @@ fn mvcc_error(error: &mvcc::Error) -> KeyError {
         mvcc::Error::AlreadyExist { key } => {
             key_error.mut_already_exist().set_key(key.clone());
         }
-        mvcc::Error::TxnLockNotFound { start_ts, commit_ts, key, mvcc_info } => {
+        mvcc::Error::TxnLockNotFound {
+            start_ts,
+            commit_ts,
+            key,
+            mvcc_info,
+        } => {
             key_error.mut_txn_lock_not_found().set_key(key.clone());
             // The records of the key can be long, and have a field of their own.
             let without_info = mvcc::Error::TxnLockNotFound {
@@ -111,7 +123,13 @@ fn mvcc_error(error: &mvcc::Error) -> KeyError {
             not_found.set_start_ts(start_ts.into_inner());
             not_found.set_primary_key(key.clone());
         }
-        mvcc::Error::CommitTsExpired { start_ts, commit_ts, key, min_commit_ts, mvcc_info } => {
+        mvcc::Error::CommitTsExpired {
+            start_ts,
+            commit_ts,
+            key,
+            min_commit_ts,
+            mvcc_info,
+        } => {
             let expired = key_error.mut_commit_ts_expired();
             expired.set_start_ts(start_ts.into_inner());
             expired.set_attempted_commit_ts(commit_ts.into_inner());
@@ -120,7 +138,9 @@ fn mvcc_error(error: &mvcc::Error) -> KeyError {
             set_debug_info(&mut key_error, key, mvcc_info.as_deref());
         }
         mvcc::Error::CommitTsTooLarge { min_commit_ts, .. } => {
-            key_error.mut_commit_ts_too_large().set_commit_ts(min_commit_ts.into_inner());
+            key_error
+                .mut_commit_ts_too_large()
+                .set_commit_ts(min_commit_ts.into_inner());
         }
         mvcc::Error::AssertionFailed {
             start_ts,
@@ -137,7 +157,9 @@ fn mvcc_error(error: &mvcc::Error) -> KeyError {
             failed.set_existing_commit_ts(existing_commit_ts.into_inner());
         }
         mvcc::Error::PrimaryMismatch(lock) => {
-            key_error.mut_primary_mismatch().set_lock_info((**lock).clone());
+            key_error
+                .mut_primary_mismatch()
+                .set_lock_info((**lock).clone());
         }
         mvcc::Error::LockTypeNotMatch { .. }
         | mvcc::Error::PessimisticLockNotFound { .. }

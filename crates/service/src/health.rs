@@ -131,9 +131,10 @@ fn wake(waiting: Vec<oneshot::Sender<()>>) {
 
 fn response(status: Option<ServingStatus>) -> HealthCheckResponse {
     let mut response = HealthCheckResponse::default();
-    response.set_status(
-        status.map_or(HealthCheckResponse_ServingStatus::SERVICE_UNKNOWN, Into::into),
-    );
+    response.set_status(status.map_or(
+        HealthCheckResponse_ServingStatus::SERVICE_UNKNOWN,
+        Into::into,
+    ));
     response
 }
 
@@ -211,7 +212,12 @@ mod tests {
         let second = block_on(health.changed("", seen));
         assert_eq!(second.status, Some(ServingStatus::Serving));
         health.set("", ServingStatus::Serving);
-        assert!(health.changed("", Some(second.revision)).now_or_never().is_none());
+        assert!(
+            health
+                .changed("", Some(second.revision))
+                .now_or_never()
+                .is_none()
+        );
 
         health.shutdown();
         let last = block_on(health.changed("", Some(second.revision)));

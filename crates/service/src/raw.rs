@@ -60,10 +60,14 @@ pub(crate) fn future_get<E: Engine, L: LockManager, F: KvFormat>(
     let region_id = req.get_context().get_region_id();
     let read = storage.raw_get(req.take_context(), req.take_cf(), req.take_key(), tracker);
     async move {
-        respond(region_id, read.await, |resp: &mut RawGetResponse, value| match value {
-            Some(value) => resp.set_value(value),
-            None => resp.set_not_found(true),
-        })
+        respond(
+            region_id,
+            read.await,
+            |resp: &mut RawGetResponse, value| match value {
+                Some(value) => resp.set_value(value),
+                None => resp.set_not_found(true),
+            },
+        )
     }
 }
 
@@ -77,9 +81,13 @@ pub(crate) fn future_batch_get<E: Engine, L: LockManager, F: KvFormat>(
     let keys = req.take_keys().into_vec();
     let read = storage.raw_batch_get(req.take_context(), req.take_cf(), keys, tracker);
     async move {
-        respond(region_id, read.await, |resp: &mut RawBatchGetResponse, pairs| {
-            resp.set_pairs(messages(pairs));
-        })
+        respond(
+            region_id,
+            read.await,
+            |resp: &mut RawBatchGetResponse, pairs| {
+                resp.set_pairs(messages(pairs));
+            },
+        )
     }
 }
 
@@ -103,8 +111,11 @@ pub(crate) fn future_batch_put<E: Engine, L: LockManager, F: KvFormat>(
     tracker: TrackerHandle,
 ) -> impl Future<Output = RawBatchPutResponse> + Send + 'static + use<E, L, F> {
     let region_id = req.get_context().get_region_id();
-    let pairs =
-        req.take_pairs().into_iter().map(|mut one| (one.take_key(), one.take_value())).collect();
+    let pairs = req
+        .take_pairs()
+        .into_iter()
+        .map(|mut one| (one.take_key(), one.take_value()))
+        .collect();
     // Old clients give one time to live for all.
     let ttls = match (req.take_ttls(), req.get_ttl()) {
         (ttls, old) if ttls.is_empty() && old != 0 => vec![old],
@@ -145,8 +156,7 @@ pub(crate) fn future_delete_range<E: Engine, L: LockManager, F: KvFormat>(
 ) -> impl Future<Output = RawDeleteRangeResponse> + Send + 'static + use<E, L, F> {
     let region_id = req.get_context().get_region_id();
     let (start, end) = (req.take_start_key(), req.take_end_key());
-    let write =
-        storage.raw_delete_range(req.take_context(), req.take_cf(), start, end, tracker);
+    let write = storage.raw_delete_range(req.take_context(), req.take_cf(), start, end, tracker);
     async move { respond(region_id, write.await, |_, ()| {}) }
 }
 
@@ -158,12 +168,22 @@ pub(crate) fn future_scan<E: Engine, L: LockManager, F: KvFormat>(
 ) -> impl Future<Output = RawScanResponse> + Send + 'static + use<E, L, F> {
     let region_id = req.get_context().get_region_id();
     let (start, end) = (req.take_start_key(), req.take_end_key());
-    let scan = scan_request(start, end, req.get_limit(), req.get_key_only(), req.get_reverse());
+    let scan = scan_request(
+        start,
+        end,
+        req.get_limit(),
+        req.get_key_only(),
+        req.get_reverse(),
+    );
     let read = storage.raw_scan(req.take_context(), req.take_cf(), scan, tracker);
     async move {
-        respond(region_id, read.await, |resp: &mut RawScanResponse, pairs| {
-            resp.set_kvs(messages(pairs));
-        })
+        respond(
+            region_id,
+            read.await,
+            |resp: &mut RawScanResponse, pairs| {
+                resp.set_kvs(messages(pairs));
+            },
+        )
     }
 }
 
@@ -177,9 +197,13 @@ pub(crate) fn future_batch_scan<E: Engine, L: LockManager, F: KvFormat>(
     let storage = storage.clone();
     async move {
         let outcome = batch_scan(&storage, &mut req, &tracker).await;
-        respond(region_id, outcome, |resp: &mut RawBatchScanResponse, pairs| {
-            resp.set_kvs(messages(pairs));
-        })
+        respond(
+            region_id,
+            outcome,
+            |resp: &mut RawBatchScanResponse, pairs| {
+                resp.set_kvs(messages(pairs));
+            },
+        )
     }
 }
 
@@ -195,10 +219,17 @@ async fn batch_scan<E: Engine, L: LockManager, F: KvFormat>(
         let (start, end) = (range.take_start_key(), range.take_end_key());
         let (limit, reverse) = (req.get_each_limit(), req.get_reverse());
         let scan = scan_request(start, end, limit, req.get_key_only(), reverse);
-        let pairs = storage.raw_scan(context.clone(), cf.clone(), scan, tracker.clone()).await?;
-        bytes += pairs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        let pairs = storage
+            .raw_scan(context.clone(), cf.clone(), scan, tracker.clone())
+            .await?;
+        bytes += pairs
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum::<usize>();
         if bytes > BATCH_SCAN_BYTES_MAX {
-            return Err(storage::Error::ReadTooLarge { limit: BATCH_SCAN_BYTES_MAX });
+            return Err(storage::Error::ReadTooLarge {
+                limit: BATCH_SCAN_BYTES_MAX,
+            });
         }
         found.extend(pairs);
     }
@@ -216,11 +247,15 @@ pub(crate) fn future_checksum<E: Engine, L: LockManager, F: KvFormat>(
     let algorithm = req.get_algorithm();
     let read = storage.raw_checksum(req.take_context(), algorithm, ranges, tracker);
     async move {
-        respond(region_id, read.await, |resp: &mut RawChecksumResponse, sum| {
-            resp.set_checksum(sum.checksum);
-            resp.set_total_kvs(sum.total_kvs);
-            resp.set_total_bytes(sum.total_bytes);
-        })
+        respond(
+            region_id,
+            read.await,
+            |resp: &mut RawChecksumResponse, sum| {
+                resp.set_checksum(sum.checksum);
+                resp.set_total_kvs(sum.total_kvs);
+                resp.set_total_bytes(sum.total_bytes);
+            },
+        )
     }
 }
 
@@ -241,12 +276,16 @@ pub(crate) fn future_compare_and_swap<E: Engine, L: LockManager, F: KvFormat>(
     };
     let swap = storage.raw_compare_and_swap(req.take_context(), req.take_cf(), request, tracker);
     async move {
-        respond(region_id, swap.await, |resp: &mut RawCASResponse, result| {
-            resp.set_succeed(result.succeed);
-            match result.previous {
-                Some(value) => resp.set_previous_value(value),
-                None => resp.set_previous_not_exist(true),
-            }
-        })
+        respond(
+            region_id,
+            swap.await,
+            |resp: &mut RawCASResponse, result| {
+                resp.set_succeed(result.succeed);
+                match result.previous {
+                    Some(value) => resp.set_previous_value(value),
+                    None => resp.set_previous_not_exist(true),
+                }
+            },
+        )
     }
 }

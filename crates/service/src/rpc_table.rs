@@ -65,7 +65,10 @@ pub const fn live(handler: &str) -> RpcId {
     let mut row = 0;
     while row < RPCS.len() {
         if same(RPCS[row].handler, handler) {
-            assert!(matches!(RPCS[row].state, State::Live), "the handler of an RPC that is not live");
+            assert!(
+                matches!(RPCS[row].state, State::Live),
+                "the handler of an RPC that is not live"
+            );
             return RpcId(row);
         }
         row += 1;
@@ -89,11 +92,23 @@ const fn same(a: &str, b: &str) -> bool {
 }
 
 const fn live_unary(name: &'static str, handler: &'static str, remark: &'static str) -> Rpc {
-    Rpc { name, handler, shape: Shape::Unary, state: State::Live, remark }
+    Rpc {
+        name,
+        handler,
+        shape: Shape::Unary,
+        state: State::Live,
+        remark,
+    }
 }
 
 const fn no(name: &'static str, handler: &'static str, remark: &'static str) -> Rpc {
-    Rpc { name, handler, shape: Shape::Unary, state: State::Unimplemented, remark }
+    Rpc {
+        name,
+        handler,
+        shape: Shape::Unary,
+        state: State::Unimplemented,
+        remark,
+    }
 }
 
 const fn no_stream(
@@ -102,7 +117,13 @@ const fn no_stream(
     handler: &'static str,
     remark: &'static str,
 ) -> Rpc {
-    Rpc { name, handler, shape, state: State::Unimplemented, remark }
+    Rpc {
+        name,
+        handler,
+        shape,
+        state: State::Unimplemented,
+        remark,
+    }
 }
 
 const TIFLASH: &str = "served by TiFlash nodes only";
@@ -116,13 +137,29 @@ const LOCK_OBSERVER: &str = "no client calls it any more";
 /// Every RPC of `tikvpb.Tikv`, in the order of the schema.
 pub const RPCS: &[Rpc] = &[
     live_unary("KvGet", "kv_get", "isolation SI, RC and RCCheckTS"),
-    live_unary("KvScan", "kv_scan", "both directions, `limit`, `key_only`, `sample_step`"),
-    live_unary("KvPrewrite", "kv_prewrite", "optimistic; locks are ordinary two-phase locks"),
+    live_unary(
+        "KvScan",
+        "kv_scan",
+        "both directions, `limit`, `key_only`, `sample_step`",
+    ),
+    live_unary(
+        "KvPrewrite",
+        "kv_prewrite",
+        "optimistic; locks are ordinary two-phase locks",
+    ),
     no("KvPessimisticLock", "kv_pessimistic_lock", PESSIMISTIC),
-    no("KVPessimisticRollback", "kv_pessimistic_rollback", PESSIMISTIC),
+    no(
+        "KVPessimisticRollback",
+        "kv_pessimistic_rollback",
+        PESSIMISTIC,
+    ),
     live_unary("KvTxnHeartBeat", "kv_txn_heart_beat", ""),
     live_unary("KvCheckTxnStatus", "kv_check_txn_status", ""),
-    no("KvCheckSecondaryLocks", "kv_check_secondary_locks", "async commit"),
+    no(
+        "KvCheckSecondaryLocks",
+        "kv_check_secondary_locks",
+        "async commit",
+    ),
     live_unary("KvCommit", "kv_commit", ""),
     no("KvImport", "kv_import", "replaced by ImportSST"),
     live_unary("KvCleanup", "kv_cleanup", ""),
@@ -131,8 +168,16 @@ pub const RPCS: &[Rpc] = &[
     live_unary("KvScanLock", "kv_scan_lock", ""),
     live_unary("KvResolveLock", "kv_resolve_lock", "full, batch and lite"),
     no("KvGC", "kv_gc", "a store collects garbage by itself"),
-    live_unary("KvDeleteRange", "kv_delete_range", "the end key must not be empty"),
-    no("KvPrepareFlashbackToVersion", "kv_prepare_flashback_to_version", FLASHBACK),
+    live_unary(
+        "KvDeleteRange",
+        "kv_delete_range",
+        "the end key must not be empty",
+    ),
+    no(
+        "KvPrepareFlashbackToVersion",
+        "kv_prepare_flashback_to_version",
+        FLASHBACK,
+    ),
     no("KvFlashbackToVersion", "kv_flashback_to_version", FLASHBACK),
     no("KvFlush", "kv_flush", PIPELINED),
     no("KvBufferBatchGet", "kv_buffer_batch_get", PIPELINED),
@@ -152,44 +197,102 @@ pub const RPCS: &[Rpc] = &[
         "atomic against every raw writer of the key, whatever `for_cas` says",
     ),
     live_unary("RawChecksum", "raw_checksum", "`Crc64_Xor`"),
-    no("UnsafeDestroyRange", "unsafe_destroy_range", "garbage collection"),
-    no("RegisterLockObserver", "register_lock_observer", LOCK_OBSERVER),
+    no(
+        "UnsafeDestroyRange",
+        "unsafe_destroy_range",
+        "garbage collection",
+    ),
+    no(
+        "RegisterLockObserver",
+        "register_lock_observer",
+        LOCK_OBSERVER,
+    ),
     no("CheckLockObserver", "check_lock_observer", LOCK_OBSERVER),
     no("RemoveLockObserver", "remove_lock_observer", LOCK_OBSERVER),
     no("PhysicalScanLock", "physical_scan_lock", LOCK_OBSERVER),
     no("Coprocessor", "coprocessor", COPROCESSOR),
-    no_stream(Shape::ServerStream, "CoprocessorStream", "coprocessor_stream", COPROCESSOR),
-    no_stream(Shape::ServerStream, "BatchCoprocessor", "batch_coprocessor", TIFLASH),
+    no_stream(
+        Shape::ServerStream,
+        "CoprocessorStream",
+        "coprocessor_stream",
+        COPROCESSOR,
+    ),
+    no_stream(
+        Shape::ServerStream,
+        "BatchCoprocessor",
+        "batch_coprocessor",
+        TIFLASH,
+    ),
     no("DelegateCoprocessor", "delegate_coprocessor", COPROCESSOR),
-    no("RawCoprocessor", "raw_coprocessor", "no coprocessor plugins"),
+    no(
+        "RawCoprocessor",
+        "raw_coprocessor",
+        "no coprocessor plugins",
+    ),
     no_stream(Shape::ClientStream, "Raft", "raft", REPLICATION),
     no_stream(Shape::ClientStream, "BatchRaft", "batch_raft", REPLICATION),
     no_stream(Shape::ClientStream, "Snapshot", "snapshot", REPLICATION),
-    no_stream(Shape::Duplex, "TabletSnapshot", "tablet_snapshot", REPLICATION),
+    no_stream(
+        Shape::Duplex,
+        "TabletSnapshot",
+        "tablet_snapshot",
+        REPLICATION,
+    ),
     no("SplitRegion", "split_region", "needs regions that split"),
     no("ReadIndex", "read_index", REPLICATION),
     live_unary("MvccGetByKey", "mvcc_get_by_key", ""),
-    live_unary("MvccGetByStartTs", "mvcc_get_by_start_ts", "reads the store until it finds one"),
-    no_stream(Shape::Duplex, "BatchCommands", "batch_commands", "clients fall back to unary calls"),
+    live_unary(
+        "MvccGetByStartTs",
+        "mvcc_get_by_start_ts",
+        "reads the store until it finds one",
+    ),
+    no_stream(
+        Shape::Duplex,
+        "BatchCommands",
+        "batch_commands",
+        "clients fall back to unary calls",
+    ),
     no("DispatchMPPTask", "dispatch_mpp_task", TIFLASH),
     no("CancelMPPTask", "cancel_mpp_task", TIFLASH),
-    no_stream(Shape::ServerStream, "EstablishMPPConnection", "establish_mpp_connection", TIFLASH),
+    no_stream(
+        Shape::ServerStream,
+        "EstablishMPPConnection",
+        "establish_mpp_connection",
+        TIFLASH,
+    ),
     no("IsAlive", "is_alive", TIFLASH),
     no("ReportMPPTaskStatus", "report_mpp_task_status", TIFLASH),
     no("CheckLeader", "check_leader", REPLICATION),
     no("GetStoreSafeTS", "get_store_safe_ts", "stale read"),
     no("GetLockWaitInfo", "get_lock_wait_info", PESSIMISTIC),
     no("Compact", "compact", TIFLASH),
-    no("GetLockWaitHistory", "get_lock_wait_history", "no client calls it"),
-    no("GetTiFlashSystemTable", "get_ti_flash_system_table", TIFLASH),
+    no(
+        "GetLockWaitHistory",
+        "get_lock_wait_history",
+        "no client calls it",
+    ),
+    no(
+        "GetTiFlashSystemTable",
+        "get_ti_flash_system_table",
+        TIFLASH,
+    ),
     no("GetEstimateTiCICount", "get_estimate_ti_ci_count", TIFLASH),
     no("tryAddLock", "try_add_lock", TIFLASH),
     no("tryMarkDelete", "try_mark_delete", TIFLASH),
     no("EstablishDisaggTask", "establish_disagg_task", TIFLASH),
     no("CancelDisaggTask", "cancel_disagg_task", TIFLASH),
-    no_stream(Shape::ServerStream, "FetchDisaggPages", "fetch_disagg_pages", TIFLASH),
+    no_stream(
+        Shape::ServerStream,
+        "FetchDisaggPages",
+        "fetch_disagg_pages",
+        TIFLASH,
+    ),
     no("GetDisaggConfig", "get_disagg_config", TIFLASH),
-    no("GetHealthFeedback", "get_health_feedback", "comes with BatchCommands"),
+    no(
+        "GetHealthFeedback",
+        "get_health_feedback",
+        "comes with BatchCommands",
+    ),
     no("BroadcastTxnStatus", "broadcast_txn_status", PIPELINED),
 ];
 
@@ -216,7 +319,11 @@ pub fn coverage() -> String {
             State::Unimplemented => "`UNIMPLEMENTED`",
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "| {} | {shape} | {state} | {} |", rpc.name, rpc.remark);
+        let _ = writeln!(
+            text,
+            "| {} | {shape} | {state} | {} |",
+            rpc.name, rpc.remark
+        );
     }
     text
 }
@@ -233,9 +340,16 @@ mod tests {
     #[test]
     fn the_table_is_the_schema() {
         let set = FileDescriptorSet::parse_from_bytes(kvproto::FILE_DESCRIPTOR_SET).unwrap();
-        let file = set.get_file().iter().find(|file| file.get_name() == "tikvpb.proto").unwrap();
-        let service =
-            file.get_service().iter().find(|service| service.get_name() == "Tikv").unwrap();
+        let file = set
+            .get_file()
+            .iter()
+            .find(|file| file.get_name() == "tikvpb.proto")
+            .unwrap();
+        let service = file
+            .get_service()
+            .iter()
+            .find(|service| service.get_name() == "Tikv")
+            .unwrap();
         let schema: Vec<(&str, Shape)> = service
             .get_method()
             .iter()

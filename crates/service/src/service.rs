@@ -52,7 +52,11 @@ impl<E: Engine, L: LockManager, F: KvFormat> Service<E, L, F> {
     /// A service that answers for `identity` from `storage`.
     pub fn new(storage: Storage<E, L, F>, identity: ServiceIdentity, clock: Clock) -> Self {
         metrics::register();
-        Service { storage, identity, clock }
+        Service {
+            storage,
+            identity,
+            clock,
+        }
     }
 
     /// What all RPCs have in common.
@@ -127,12 +131,42 @@ macro_rules! handle_request {
 
 /// What is not named here answers `UNIMPLEMENTED`, by the default of the generated trait.
 impl<E: Engine, L: LockManager, F: KvFormat> Tikv for Service<E, L, F> {
-    handle_request!(kv_get, txn::future_get, kvrpcpb::GetRequest, kvrpcpb::GetResponse);
-    handle_request!(kv_batch_get, txn::future_batch_get, kvrpcpb::BatchGetRequest, kvrpcpb::BatchGetResponse);
-    handle_request!(kv_scan, txn::future_scan, kvrpcpb::ScanRequest, kvrpcpb::ScanResponse);
-    handle_request!(kv_prewrite, txn::future_prewrite, kvrpcpb::PrewriteRequest, kvrpcpb::PrewriteResponse);
-    handle_request!(kv_commit, txn::future_commit, kvrpcpb::CommitRequest, kvrpcpb::CommitResponse);
-    handle_request!(kv_cleanup, txn::future_cleanup, kvrpcpb::CleanupRequest, kvrpcpb::CleanupResponse);
+    handle_request!(
+        kv_get,
+        txn::future_get,
+        kvrpcpb::GetRequest,
+        kvrpcpb::GetResponse
+    );
+    handle_request!(
+        kv_batch_get,
+        txn::future_batch_get,
+        kvrpcpb::BatchGetRequest,
+        kvrpcpb::BatchGetResponse
+    );
+    handle_request!(
+        kv_scan,
+        txn::future_scan,
+        kvrpcpb::ScanRequest,
+        kvrpcpb::ScanResponse
+    );
+    handle_request!(
+        kv_prewrite,
+        txn::future_prewrite,
+        kvrpcpb::PrewriteRequest,
+        kvrpcpb::PrewriteResponse
+    );
+    handle_request!(
+        kv_commit,
+        txn::future_commit,
+        kvrpcpb::CommitRequest,
+        kvrpcpb::CommitResponse
+    );
+    handle_request!(
+        kv_cleanup,
+        txn::future_cleanup,
+        kvrpcpb::CleanupRequest,
+        kvrpcpb::CleanupResponse
+    );
     handle_request!(
         kv_batch_rollback,
         txn::future_batch_rollback,
@@ -151,7 +185,12 @@ impl<E: Engine, L: LockManager, F: KvFormat> Tikv for Service<E, L, F> {
         kvrpcpb::CheckTxnStatusRequest,
         kvrpcpb::CheckTxnStatusResponse
     );
-    handle_request!(kv_scan_lock, txn::future_scan_lock, kvrpcpb::ScanLockRequest, kvrpcpb::ScanLockResponse);
+    handle_request!(
+        kv_scan_lock,
+        txn::future_scan_lock,
+        kvrpcpb::ScanLockRequest,
+        kvrpcpb::ScanLockResponse
+    );
     handle_request!(
         kv_resolve_lock,
         txn::future_resolve_lock,
@@ -176,11 +215,36 @@ impl<E: Engine, L: LockManager, F: KvFormat> Tikv for Service<E, L, F> {
         kvrpcpb::MvccGetByStartTsRequest,
         kvrpcpb::MvccGetByStartTsResponse
     );
-    handle_request!(raw_get, raw::future_get, kvrpcpb::RawGetRequest, kvrpcpb::RawGetResponse);
-    handle_request!(raw_batch_get, raw::future_batch_get, kvrpcpb::RawBatchGetRequest, kvrpcpb::RawBatchGetResponse);
-    handle_request!(raw_put, raw::future_put, kvrpcpb::RawPutRequest, kvrpcpb::RawPutResponse);
-    handle_request!(raw_batch_put, raw::future_batch_put, kvrpcpb::RawBatchPutRequest, kvrpcpb::RawBatchPutResponse);
-    handle_request!(raw_delete, raw::future_delete, kvrpcpb::RawDeleteRequest, kvrpcpb::RawDeleteResponse);
+    handle_request!(
+        raw_get,
+        raw::future_get,
+        kvrpcpb::RawGetRequest,
+        kvrpcpb::RawGetResponse
+    );
+    handle_request!(
+        raw_batch_get,
+        raw::future_batch_get,
+        kvrpcpb::RawBatchGetRequest,
+        kvrpcpb::RawBatchGetResponse
+    );
+    handle_request!(
+        raw_put,
+        raw::future_put,
+        kvrpcpb::RawPutRequest,
+        kvrpcpb::RawPutResponse
+    );
+    handle_request!(
+        raw_batch_put,
+        raw::future_batch_put,
+        kvrpcpb::RawBatchPutRequest,
+        kvrpcpb::RawBatchPutResponse
+    );
+    handle_request!(
+        raw_delete,
+        raw::future_delete,
+        kvrpcpb::RawDeleteRequest,
+        kvrpcpb::RawDeleteResponse
+    );
     handle_request!(
         raw_batch_delete,
         raw::future_batch_delete,
@@ -193,14 +257,24 @@ impl<E: Engine, L: LockManager, F: KvFormat> Tikv for Service<E, L, F> {
         kvrpcpb::RawDeleteRangeRequest,
         kvrpcpb::RawDeleteRangeResponse
     );
-    handle_request!(raw_scan, raw::future_scan, kvrpcpb::RawScanRequest, kvrpcpb::RawScanResponse);
+    handle_request!(
+        raw_scan,
+        raw::future_scan,
+        kvrpcpb::RawScanRequest,
+        kvrpcpb::RawScanResponse
+    );
     handle_request!(
         raw_batch_scan,
         raw::future_batch_scan,
         kvrpcpb::RawBatchScanRequest,
         kvrpcpb::RawBatchScanResponse
     );
-    handle_request!(raw_checksum, raw::future_checksum, kvrpcpb::RawChecksumRequest, kvrpcpb::RawChecksumResponse);
+    handle_request!(
+        raw_checksum,
+        raw::future_checksum,
+        kvrpcpb::RawChecksumRequest,
+        kvrpcpb::RawChecksumResponse
+    );
     handle_request!(
         raw_compare_and_swap,
         raw::future_compare_and_swap,

@@ -38,13 +38,17 @@ pub(crate) fn future_get<E: Engine, L: LockManager, F: KvFormat>(
     let need_commit_ts = req.get_need_commit_ts();
     let read = storage.get(req.take_context(), key, version, need_commit_ts, tracker);
     async move {
-        respond(region_id, read.await, |resp: &mut GetResponse, found| match found {
-            Some(entry) => {
-                resp.set_value(entry.value);
-                resp.set_commit_ts(entry.commit_ts.map_or(0, TimeStamp::into_inner));
-            }
-            None => resp.set_not_found(true),
-        })
+        respond(
+            region_id,
+            read.await,
+            |resp: &mut GetResponse, found| match found {
+                Some(entry) => {
+                    resp.set_value(entry.value);
+                    resp.set_commit_ts(entry.commit_ts.map_or(0, TimeStamp::into_inner));
+                }
+                None => resp.set_not_found(true),
+            },
+        )
     }
 }
 
@@ -77,14 +81,22 @@ pub(crate) fn future_batch_get<E: Engine, L: LockManager, F: KvFormat>(
     tracker: TrackerHandle,
 ) -> impl Future<Output = BatchGetResponse> + Send + 'static + use<E, L, F> {
     let region_id = req.get_context().get_region_id();
-    let keys = req.get_keys().iter().map(|key| Key::from_raw(key)).collect();
+    let keys = req
+        .get_keys()
+        .iter()
+        .map(|key| Key::from_raw(key))
+        .collect();
     let version = TimeStamp::from(req.get_version());
     let need_commit_ts = req.get_need_commit_ts();
     let read = storage.batch_get(req.take_context(), keys, version, need_commit_ts, tracker);
     async move {
-        respond(region_id, read.await, |resp: &mut BatchGetResponse, found| {
-            resp.set_pairs(pairs(region_id, found));
-        })
+        respond(
+            region_id,
+            read.await,
+            |resp: &mut BatchGetResponse, found| {
+                resp.set_pairs(pairs(region_id, found));
+            },
+        )
     }
 }
 
@@ -150,15 +162,20 @@ pub(crate) fn future_prewrite<E: Engine, L: LockManager, F: KvFormat>(
     req: PrewriteRequest,
     tracker: TrackerHandle,
 ) -> impl Future<Output = PrewriteResponse> + Send + 'static + use<E, L, F> {
-    run::<Prewrite, _, _, _, _, _, _>(storage, req, tracker, |resp: &mut PrewriteResponse, result| {
-        resp.set_min_commit_ts(result.min_commit_ts.into_inner());
-        resp.set_one_pc_commit_ts(result.one_pc_commit_ts.into_inner());
-        for lock in result.locks {
-            let mut error = KeyError::default();
-            error.set_locked(lock);
-            resp.mut_errors().push(error);
-        }
-    })
+    run::<Prewrite, _, _, _, _, _, _>(
+        storage,
+        req,
+        tracker,
+        |resp: &mut PrewriteResponse, result| {
+            resp.set_min_commit_ts(result.min_commit_ts.into_inner());
+            resp.set_one_pc_commit_ts(result.one_pc_commit_ts.into_inner());
+            for lock in result.locks {
+                let mut error = KeyError::default();
+                error.set_locked(lock);
+                resp.mut_errors().push(error);
+            }
+        },
+    )
 }
 
 /// The second phase of a commit.
@@ -167,9 +184,14 @@ pub(crate) fn future_commit<E: Engine, L: LockManager, F: KvFormat>(
     req: CommitRequest,
     tracker: TrackerHandle,
 ) -> impl Future<Output = CommitResponse> + Send + 'static + use<E, L, F> {
-    run::<Commit, _, _, _, _, _, _>(storage, req, tracker, |resp: &mut CommitResponse, commit_ts| {
-        resp.set_commit_version(commit_ts.into_inner());
-    })
+    run::<Commit, _, _, _, _, _, _>(
+        storage,
+        req,
+        tracker,
+        |resp: &mut CommitResponse, commit_ts| {
+            resp.set_commit_version(commit_ts.into_inner());
+        },
+    )
 }
 
 /// The old way to end a transaction by one of its keys.
@@ -178,11 +200,16 @@ pub(crate) fn future_cleanup<E: Engine, L: LockManager, F: KvFormat>(
     req: CleanupRequest,
     tracker: TrackerHandle,
 ) -> impl Future<Output = CleanupResponse> + Send + 'static + use<E, L, F> {
-    run::<Cleanup, _, _, _, _, _, _>(storage, req, tracker, |resp: &mut CleanupResponse, result| {
-        if let CleanupResult::Committed(commit_ts) = result {
-            resp.set_commit_version(commit_ts.into_inner());
-        }
-    })
+    run::<Cleanup, _, _, _, _, _, _>(
+        storage,
+        req,
+        tracker,
+        |resp: &mut CleanupResponse, result| {
+            if let CleanupResult::Committed(commit_ts) = result {
+                resp.set_commit_version(commit_ts.into_inner());
+            }
+        },
+    )
 }
 
 /// Rolls back keys of a transaction.
@@ -232,10 +259,17 @@ fn txn_status(resp: &mut CheckTxnStatusResponse, status: TxnStatus, primary: Vec
             resp.set_commit_version(commit_ts.into_inner());
             Action::NoAction
         }
-        TxnStatus::Uncommitted { lock, min_commit_ts_pushed } => {
+        TxnStatus::Uncommitted {
+            lock,
+            min_commit_ts_pushed,
+        } => {
             resp.set_lock_ttl(lock.ttl);
             resp.set_lock_info(lock.into_lock_info(primary));
-            if min_commit_ts_pushed { Action::MinCommitTSPushed } else { Action::NoAction }
+            if min_commit_ts_pushed {
+                Action::MinCommitTSPushed
+            } else {
+                Action::NoAction
+            }
         }
     };
     resp.set_action(action);
@@ -253,9 +287,13 @@ pub(crate) fn future_scan_lock<E: Engine, L: LockManager, F: KvFormat>(
     let limit = req.get_limit() as usize;
     let scan = storage.scan_lock(req.take_context(), max_version, start, end, limit, tracker);
     async move {
-        respond(region_id, scan.await, |resp: &mut ScanLockResponse, locks| {
-            resp.set_locks(locks.into());
-        })
+        respond(
+            region_id,
+            scan.await,
+            |resp: &mut ScanLockResponse, locks| {
+                resp.set_locks(locks.into());
+            },
+        )
     }
 }
 
@@ -275,7 +313,10 @@ pub(crate) fn future_delete_range<E: Engine, L: LockManager, F: KvFormat>(
     tracker: TrackerHandle,
 ) -> impl Future<Output = DeleteRangeResponse> + Send + 'static + use<E, L, F> {
     let region_id = req.get_context().get_region_id();
-    let (start, end) = (Key::from_raw(req.get_start_key()), Key::from_raw(req.get_end_key()));
+    let (start, end) = (
+        Key::from_raw(req.get_start_key()),
+        Key::from_raw(req.get_end_key()),
+    );
     let notify_only = req.get_notify_only();
     let deletion = storage.delete_range(req.take_context(), start, end, notify_only, tracker);
     async move { respond(region_id, deletion.await, |_, ()| {}) }
@@ -291,9 +332,13 @@ pub(crate) fn future_mvcc_get_by_key<E: Engine, L: LockManager, F: KvFormat>(
     let key = Key::from_raw(req.get_key());
     let read = storage.mvcc_by_key(req.take_context(), key, tracker);
     async move {
-        respond(region_id, read.await, |resp: &mut MvccGetByKeyResponse, info| {
-            resp.set_info(info);
-        })
+        respond(
+            region_id,
+            read.await,
+            |resp: &mut MvccGetByKeyResponse, info| {
+                resp.set_info(info);
+            },
+        )
     }
 }
 
@@ -307,13 +352,17 @@ pub(crate) fn future_mvcc_get_by_start_ts<E: Engine, L: LockManager, F: KvFormat
     let start_ts = TimeStamp::from(req.get_start_ts());
     let read = storage.mvcc_by_start_ts(req.take_context(), start_ts, tracker);
     async move {
-        respond(region_id, read.await, |resp: &mut MvccGetByStartTsResponse, found| {
-            let Some((key, info)) = found else { return };
-            match key.to_raw() {
-                Ok(key) => resp.set_key(key),
-                Err(error) => resp.set_error(error.to_string()),
-            }
-            resp.set_info(info);
-        })
+        respond(
+            region_id,
+            read.await,
+            |resp: &mut MvccGetByStartTsResponse, found| {
+                let Some((key, info)) = found else { return };
+                match key.to_raw() {
+                    Ok(key) => resp.set_key(key),
+                    Err(error) => resp.set_error(error.to_string()),
+                }
+                resp.set_info(info);
+            },
+        )
     }
 }

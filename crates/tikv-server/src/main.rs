@@ -1,2 +1,112 @@
-//! The server.
-fn main() {}
+//! The server: flags, log, one node, signals. Everything else is in the `server` crate.
+
+mod flags;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use server::config::{Config, Loaded};
+use server::{Error, Node, signal};
+
+use crate::flags::Flags;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Small when idle: freed memory goes back to the system after two seconds, by a thread of
+/// jemalloc's own; few arenas, because a server with few threads needs no more.
+// SAFETY: jemalloc reads a C string under this name at its start; the bytes are static and end with a zero, and a
+// reference to an array is a thin pointer to its first byte.
+#[allow(unsafe_code, non_upper_case_globals)]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static malloc_conf: &[u8; 82] =
+    b"background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0,narenas:4,tcache:true\0";
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    match run(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("tikv-server: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// For the person at the terminal, beside the log. A terminal that is gone is no reason to fail.
+fn say(to: &mut impl std::io::Write, text: &str) {
+    let _ = writeln!(to, "{text}");
+    let _ = to.flush();
+}
+
+fn run(flags: Flags) -> anyhow::Result<()> {
+    let Loaded {
+        mut config,
+        warnings,
+    } = match &flags.config {
+        Some(path) => Config::from_file(path)
+            .with_context(|| format!("configuration file {}", path.display()))?,
+        None => Loaded {
+            config: Config::default(),
+            warnings: Vec::new(),
+        },
+    };
+    let check_only = flags.config_check;
+    flags.apply(&mut config);
+    let problems = config.validate();
+    if !problems.is_empty() {
+        return Err(Error::Config(problems).into());
+    }
+    if check_only {
+        for warning in &warnings {
+            say(&mut std::io::stderr(), &format!("tikv-server: {warning}"));
+        }
+        say(&mut std::io::stdout(), "the configuration is fine");
+        return Ok(());
+    }
+
+    let _log = logger::init(config.logger()).context("cannot open the log")?;
+    logger::log_panics();
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    serve(config)
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
+    let stop_within = config.server.graceful_shutdown_timeout.0 + Duration::from_secs(1);
+    let data_dir = config.storage.data_dir.clone();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        compatible_version = server::COMPATIBLE_VERSION,
+        data_dir = %data_dir.display(),
+        "starting"
+    );
+    let node = Node::start(config).inspect_err(|error| {
+        tracing::error!(%error, "the server does not start");
+    })?;
+    let addrs = node.addrs();
+    tracing::info!(
+        addr = addrs.advertised,
+        status_addr = addrs.advertised_status,
+        pd = addrs.pd.join(","),
+        cluster_id = node.identity().cluster_id,
+        store_id = node.identity().store_id,
+        "ready"
+    );
+    say(
+        &mut std::io::stdout(),
+        &format!(
+            "tikv-server is ready: connect clients to the placement driver at {}; data in {}",
+            addrs.pd.join(","),
+            data_dir.display()
+        ),
+    );
+    let signal = signal::wait_for_stop().context("cannot wait for signals")?;
+    tracing::info!(signal, within = ?stop_within, "stopping; another signal forces it");
+    futures::executor::block_on(node.shutdown());
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! Bootstrap against a real placement driver in this process, with the crashes that its steps allow.
+
+use std::sync::Arc;
+
+use engine_mem::MemEngine;
+use engine_traits::Peekable as _;
+use futures::executor::block_on;
+use grpcio::Environment;
+use pd_client::RpcClient;
+use runtime::Runtime;
+
+use super::*;
+
+struct Cluster {
+    client: RpcClient,
+    server: pd::Server,
+    runtime: Runtime,
+}
+
+impl Cluster {
+    fn new() -> Cluster {
+        let runtime = Runtime::system("bootstrap-test", 1).unwrap();
+        let config = pd::PdConfig {
+            client_urls: vec!["127.0.0.1:0".to_owned()],
+            ..pd::PdConfig::default()
+        };
+        let server = pd::Server::start(config, MemEngine::new(), &runtime).unwrap();
+        let config = pd_client::Config::new(server.client_urls());
+        let env = Arc::new(Environment::new(1));
+        let client = block_on(RpcClient::connect(config, env, &runtime)).unwrap();
+        Cluster {
+            client,
+            server,
+            runtime,
+        }
+    }
+
+    fn bootstrap(&self, engine: &MemEngine) -> Result<Identity> {
+        let mut store = metapb::Store::default();
+        store.set_address("127.0.0.1:20160".to_owned());
+        store.set_version(crate::COMPATIBLE_VERSION.to_owned());
+        block_on(bootstrap(engine, &self.client, store))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.client.close();
+        self.server.shutdown();
+        self.runtime.shutdown();
+    }
+}
+
+fn write(engine: &MemEngine, change: impl FnOnce(&mut <MemEngine as KvEngine>::WriteBatch)) {
+    let mut batch = engine.write_batch();
+    change(&mut batch);
+    engine.write(batch, &SYNCED).unwrap();
+}
+
+#[test]
+fn the_first_store_bootstraps_and_comes_back_as_itself() {
+    let cluster = Cluster::new();
+    let engine = MemEngine::new();
+    let identity = cluster.bootstrap(&engine).unwrap();
+    assert_eq!(identity.cluster_id, cluster.client.cluster_id());
+    assert_eq!(identity.peer.get_store_id(), identity.store_id);
+    assert_eq!(identity.region.get_region_epoch().get_version(), 1);
+    assert!(identity.region.get_start_key().is_empty() && identity.region.get_end_key().is_empty());
+    let known = block_on(cluster.client.get_region(Vec::new()))
+        .unwrap()
+        .unwrap();
+    assert_eq!(known.region, identity.region);
+    let (store, _) = block_on(cluster.client.get_store(identity.store_id)).unwrap();
+    assert_eq!(store.get_address(), "127.0.0.1:20160");
+
+    let ident = read_ident(&engine).unwrap().unwrap();
+    assert_eq!(ident.get_store_id(), identity.store_id);
+    assert_eq!(
+        engine
+            .get(Cf::Default, keys::PREPARE_BOOTSTRAP_KEY)
+            .unwrap(),
+        None
+    );
+    let region_id = identity.region.get_id();
+    let apply: raft_serverpb::RaftApplyState =
+        read(&engine, Cf::Raft, &keys::apply_state_key(region_id))
+            .unwrap()
+            .unwrap();
+    assert_eq!(
+        (
+            apply.get_applied_index(),
+            apply.get_truncated_state().get_term()
+        ),
+        (5, 5)
+    );
+
+    // All of it survives a crash, and a second bootstrap changes nothing.
+    let survived = engine.crash();
+    assert_eq!(cluster.bootstrap(&survived).unwrap(), identity);
+}
+
+#[test]
+fn a_crash_before_the_answer_is_known_is_recovered() {
+    let cluster = Cluster::new();
+    let engine = MemEngine::new();
+    let identity = cluster.bootstrap(&engine).unwrap();
+    // As if the answer of the placement driver had been lost: the mark is still there.
+    let region = bytes(&identity.region).unwrap();
+    write(&engine, |batch| {
+        batch.put(Cf::Default, keys::PREPARE_BOOTSTRAP_KEY, &region)
+    });
+    assert_eq!(cluster.bootstrap(&engine).unwrap(), identity);
+    assert_eq!(
+        engine
+            .get(Cf::Default, keys::PREPARE_BOOTSTRAP_KEY)
+            .unwrap(),
+        None
+    );
+}
+
+#[test]
+fn a_crash_after_the_identity_keeps_the_store_id() {
+    let cluster = Cluster::new();
+    let engine = MemEngine::new();
+    write_ident(&engine, cluster.client.cluster_id(), 4711).unwrap();
+    assert_eq!(cluster.bootstrap(&engine).unwrap().store_id, 4711);
+}
+
+#[test]
+fn a_store_that_lost_the_race_drops_its_region() {
+    let cluster = Cluster::new();
+    cluster.bootstrap(&MemEngine::new()).unwrap();
+    let engine = MemEngine::new();
+    write_ident(&engine, cluster.client.cluster_id(), 4711).unwrap();
+    let region = block_on(prepare_region(&engine, &cluster.client, 4711)).unwrap();
+    let error = cluster.bootstrap(&engine).unwrap_err();
+    assert!(
+        matches!(error, Error::NoRegion { store_id: 4711, .. }),
+        "{error}"
+    );
+    assert_eq!(
+        engine
+            .get(Cf::Default, keys::PREPARE_BOOTSTRAP_KEY)
+            .unwrap(),
+        None
+    );
+    let state = keys::region_state_key(region.get_id());
+    assert_eq!(engine.get(Cf::Raft, &state).unwrap(), None);
+}
+
+#[test]
+fn a_second_store_cannot_join() {
+    let cluster = Cluster::new();
+    cluster.bootstrap(&MemEngine::new()).unwrap();
+    let error = cluster
+        .bootstrap(&MemEngine::new())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("without replication a second store cannot join"),
+        "{error}"
+    );
+}
+
+#[test]
+fn data_of_another_cluster_is_refused() {
+    let cluster = Cluster::new();
+    let engine = MemEngine::new();
+    write_ident(&engine, 4711, 1).unwrap();
+    let error = cluster.bootstrap(&engine).unwrap_err();
+    assert!(
+        matches!(error, Error::ClusterIdMismatch { stored: 4711, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn data_without_an_identity_is_refused() {
+    let cluster = Cluster::new();
+    let engine = MemEngine::new();
+    write(&engine, |batch| batch.put(Cf::Lock, b"zk", b"v"));
+    let error = cluster.bootstrap(&engine).unwrap_err();
+    assert!(matches!(error, Error::NotEmpty { cf: "lock" }), "{error}");
+}
+
+#[test]
+fn an_identity_that_cannot_be_read_is_refused() {
+    let cluster = Cluster::new();
+    let engine = MemEngine::new();
+    write(&engine, |batch| {
+        batch.put(Cf::Default, keys::STORE_IDENT_KEY, b"\xff")
+    });
+    let error = cluster.bootstrap(&engine).unwrap_err().to_string();
+    assert!(error.contains("local state under key 0101"), "{error}");
+}

@@ -1,0 +1,193 @@
+//! The configuration of a node: sections, defaults, and what each value may be.
+//!
+//! Key names are TiKV's where a key means the same. A key is here only when something reads it.
+//! The doc comment of a field is its entry in `docs/config.md`; the example `config_reference`
+//! prints that file. [`Config::validate`] returns all problems at once.
+
+mod load;
+pub mod reference;
+mod sections;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::load::Loaded;
+pub use self::sections::{
+    BlockCacheConfig, EmbeddedPdConfig, LogConfig, LogFileConfig, PdConfig, RaftstoreConfig,
+    ReadPoolConfig, RedactInfoLog, RedactName, SecurityConfig, ServerConfig, StorageConfig,
+    UnifiedReadPoolConfig,
+};
+use crate::{Error, Result, sys};
+use online_config::ReadableSize;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Config {
+    /// Memory that this process should keep to. 0, the default, means three quarters of what the
+    /// machine (or the control group) has. The block cache and the memory of gRPC are derived from
+    /// it where they are not set. Lower it when other programs share the machine.
+    pub memory_usage_limit: ReadableSize,
+    /// The log.
+    pub log: LogConfig,
+    /// Addresses and the limits of gRPC.
+    pub server: ServerConfig,
+    /// Data and transactions.
+    pub storage: StorageConfig,
+    /// Threads for reads.
+    pub readpool: ReadPoolConfig,
+    /// Reports to the placement driver.
+    pub raftstore: RaftstoreConfig,
+    /// The placement driver.
+    pub pd: PdConfig,
+    /// The engine.
+    pub rocksdb: engine_rocks::Config,
+    /// Redaction.
+    pub security: SecurityConfig,
+}
+
+/// One value that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The full key.
+    pub key: String,
+    /// The refused value.
+    pub value: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+impl Problem {
+    /// A problem with `key`.
+    pub fn new(key: &str, value: &str, allowed: impl Into<String>) -> Problem {
+        Problem {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            allowed: allowed.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} = {}: {}", self.key, self.value, self.allowed)
+    }
+}
+
+impl Config {
+    /// Reads a configuration from TOML text over the defaults.
+    pub fn from_toml(text: &str) -> Result<Loaded<Config>> {
+        load::load(text).map_err(Error::Config)
+    }
+
+    /// Reads a configuration file.
+    pub fn from_file(path: &Path) -> Result<Loaded<Config>> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::ReadConfig {
+            path: path.to_owned(),
+            error,
+        })?;
+        Config::from_toml(&text)
+    }
+
+    /// Every value that cannot be used.
+    pub fn validate(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.server.validate(&mut problems);
+        self.storage.validate(&mut problems);
+        self.readpool.validate(&mut problems);
+        self.raftstore.validate(&mut problems);
+        self.pd.validate(&mut problems);
+        for problem in self.rocksdb.validate() {
+            problems.push(Problem::new("rocksdb", "(section)", problem));
+        }
+        problems
+    }
+
+    /// The memory to keep to, in bytes.
+    pub fn memory_limit(&self) -> u64 {
+        match self.memory_usage_limit.0 {
+            0 => sys::memory_total() / 4 * 3,
+            limit => limit,
+        }
+    }
+
+    /// The size of the block cache, in bytes: what is set, or 60 % of the memory limit.
+    pub fn block_cache_capacity(&self) -> u64 {
+        match self.storage.block_cache.capacity.0 {
+            0 => self.memory_limit() / 5 * 3,
+            capacity => capacity,
+        }
+    }
+
+    /// The memory of gRPC, in bytes: what is set, or an eighth of the memory limit.
+    pub fn grpc_memory_quota(&self) -> u64 {
+        match self.server.grpc_memory_pool_quota.0 {
+            0 => self.memory_limit() / 8,
+            quota => quota,
+        }
+    }
+
+    /// The settings of the log.
+    pub fn logger(&self) -> logger::Config {
+        let file = self.log.file.filename.as_str();
+        logger::Config {
+            level: self.log.level,
+            format: self.log.format,
+            file: (!file.is_empty()).then(|| PathBuf::from(file)),
+            redact: self.security.redact_mode(),
+        }
+    }
+
+    /// The settings of the engine of keys and values.
+    pub fn kv_engine(&self) -> engine_rocks::Config {
+        engine_rocks::Config {
+            block_cache_size: ReadableSize(self.block_cache_capacity()),
+            ..self.rocksdb.clone()
+        }
+    }
+
+    /// The settings of the engine of an embedded placement driver: it holds little.
+    pub fn pd_engine() -> engine_rocks::Config {
+        let small = engine_rocks::CfConfig {
+            write_buffer_size: ReadableSize::mb(1),
+            max_write_buffer_number: 2,
+            target_file_size_base: ReadableSize::mb(1),
+            max_bytes_for_level_base: ReadableSize::mb(8),
+            ..engine_rocks::CfConfig::default()
+        };
+        engine_rocks::Config {
+            max_background_jobs: 2,
+            max_total_wal_size: ReadableSize::mb(4),
+            block_cache_size: ReadableSize::mb(4),
+            info_log_max_size: ReadableSize::kb(256),
+            defaultcf: small.clone(),
+            writecf: small.clone(),
+            lockcf: small.clone(),
+            raftcf: small,
+            ..engine_rocks::Config::default()
+        }
+    }
+
+    /// The bounds of the writer below the storage.
+    pub fn local_engine(&self) -> kv::Config {
+        let bytes = |size: ReadableSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+        let settings = &self.storage.storage;
+        let max_write_bytes = bytes(settings.max_write_size);
+        kv::Config {
+            max_pending_bytes: bytes(settings.scheduler_pending_write_threshold)
+                .max(max_write_bytes),
+            max_write_bytes,
+            ..kv::Config::default()
+        }
+    }
+
+    /// The configuration as TOML text.
+    pub fn to_toml(&self) -> String {
+        // Every field is a string, a number, a boolean or a table of these.
+        toml::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

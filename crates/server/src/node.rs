@@ -1,0 +1,491 @@
+//! A whole node in one object: [`NodeBuilder::start`] and [`Node::shutdown`].
+//!
+//! Nothing is global but metrics, so two nodes can live in one process. What is started is noted in
+//! [`Parts`] at once; a start that fails half-way and a shutdown take the same way back, in this
+//! order: no new requests, drain, end the heartbeats, answer the writes that were admitted, stop the
+//! pools, leave the placement driver, stop the embedded one, and last release the data directory.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use api_version::ApiV1;
+use concurrency_manager::ConcurrencyManager;
+use engine_traits::KvEngine;
+use futures::channel::mpsc;
+use futures::{FutureExt as _, StreamExt as _};
+use grpcio::{EnvBuilder, Environment};
+use kv::{Engine as _, LocalEngine, LocalRegion, OnFatal, Snapshot as _, SnapshotContext};
+use lock_manager::NoWaiters;
+use parking_lot::Mutex;
+use pd_client::{PdClient, RpcClient};
+use runtime::{Runtime, ShutdownTrigger, shutdown_pair};
+use service::{HealthService, ServiceIdentity};
+use storage::Storage;
+use yatp::Pool;
+
+use crate::bootstrap::{Identity, bootstrap};
+use crate::builder::ServiceFactory;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::engines::{Engines, RocksEngines};
+use crate::heartbeat::{Heartbeats, first_max_ts_limit, store_description};
+use crate::net::{self, Reservation};
+use crate::server::{Server, ServerOptions};
+use crate::status_server::{StatusServer, StatusSource};
+use crate::{Error, Result, sys};
+
+/// How long a stop waits for threads that hold the engine.
+const THREADS_END_MAX: Duration = Duration::from_secs(5);
+
+/// Where a node can be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addrs {
+    /// Where clients connect, as they are told.
+    pub advertised: String,
+    /// Where the status server is, as others are told; empty when there is none.
+    pub advertised_status: String,
+    /// Where gRPC listens.
+    pub listen: Option<SocketAddr>,
+    /// Where the status server listens.
+    pub status: Option<SocketAddr>,
+    /// The placement drivers, embedded or not.
+    pub pd: Vec<String>,
+}
+
+/// Starts nodes.
+pub struct NodeBuilder {
+    config: Config,
+    services: Vec<ServiceFactory>,
+    on_fatal: OnFatal,
+}
+
+impl NodeBuilder {
+    /// A node with this configuration. A write or sync that the disk refuses ends the process: what
+    /// reached the disk is unknown, and an answer either way could be a lie.
+    pub fn new(config: Config) -> Self {
+        let on_fatal: OnFatal = Arc::new(|reason: &str| {
+            tracing::error!(reason, "the engine failed, the process ends");
+            std::process::abort();
+        });
+        NodeBuilder {
+            config,
+            services: Vec::new(),
+            on_fatal,
+        }
+    }
+
+    /// Replaces the end of the process after an engine failure.
+    #[must_use]
+    pub fn on_fatal(mut self, on_fatal: OnFatal) -> Self {
+        self.on_fatal = on_fatal;
+        self
+    }
+
+    /// Registers another gRPC service on the node's port.
+    #[must_use]
+    pub fn service(mut self, factory: ServiceFactory) -> Self {
+        self.services.push(factory);
+        self
+    }
+
+    /// Starts the node on RocksDB in the data directory. It answers requests when this returns.
+    pub fn start(self) -> Result<Node> {
+        self.start_on(RocksEngines)
+    }
+
+    /// Starts the node on other engines.
+    pub fn start_on<E: Engines>(self, engines: E) -> Result<Node> {
+        let problems = self.config.validate();
+        if !problems.is_empty() {
+            return Err(Error::Config(problems));
+        }
+        let data_dir = DataDir::open(&self.config.storage.data_dir)?;
+        let threads = self.config.server.background_thread_count;
+        let runtime = Runtime::system("node", threads).map_err(Error::Thread)?;
+        let mut parts = Parts::new(runtime, data_dir);
+        match futures::executor::block_on(parts.start(self, engines)) {
+            Ok((addrs, identity)) => Ok(Node {
+                addrs,
+                identity,
+                parts: Some(parts),
+            }),
+            Err(error) => {
+                futures::executor::block_on(parts.stop());
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A running node.
+pub struct Node {
+    addrs: Addrs,
+    identity: Identity,
+    parts: Option<Parts>,
+}
+
+impl Node {
+    /// Starts a node on RocksDB.
+    pub fn start(config: Config) -> Result<Node> {
+        NodeBuilder::new(config).start()
+    }
+
+    /// Where it can be reached.
+    pub fn addrs(&self) -> &Addrs {
+        &self.addrs
+    }
+
+    /// What it is in its cluster.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Drains and stops, within the time that the configuration allows plus a moment.
+    pub async fn shutdown(mut self) {
+        if let Some(parts) = self.parts.take() {
+            parts.stop().await;
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(parts) = self.parts.take() {
+            futures::executor::block_on(parts.stop());
+        }
+    }
+}
+
+/// gRPC threads whose end can be awaited: until then they may hold an engine.
+struct GrpcThreads {
+    env: Arc<Environment>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl GrpcThreads {
+    fn new(name: &str, count: usize) -> GrpcThreads {
+        // Each thread holds the closure, and with it the sender, until it is over.
+        let (held, ended) = mpsc::channel::<()>(0);
+        let env = EnvBuilder::new()
+            .name_prefix(name)
+            .cq_count(count)
+            .before_stop(move || {
+                let _ = &held;
+            })
+            .build();
+        GrpcThreads {
+            env: Arc::new(env),
+            ended,
+        }
+    }
+
+    async fn end(self, runtime: &Runtime) {
+        let GrpcThreads { env, ended } = self;
+        drop(env);
+        let all = ended.for_each(|()| std::future::ready(()));
+        if runtime.timer.timeout(THREADS_END_MAX, all).await.is_err() {
+            tracing::warn!("gRPC threads are still at work");
+        }
+    }
+}
+
+/// What is running.
+struct Parts {
+    runtime: Runtime,
+    state: Arc<NodeState>,
+    status: Option<StatusServer>,
+    pd_server: Option<pd::Server>,
+    pd_client: Option<RpcClient>,
+    heartbeats: Option<ShutdownTrigger>,
+    server: Option<Server>,
+    threads: Vec<GrpcThreads>,
+    pools: Vec<Pool>,
+    close_engine: Option<futures::future::BoxFuture<'static, ()>>,
+    /// Released last.
+    data_dir: DataDir,
+}
+
+impl Parts {
+    fn new(runtime: Runtime, data_dir: DataDir) -> Parts {
+        Parts {
+            runtime,
+            state: Arc::new(NodeState::default()),
+            status: None,
+            pd_server: None,
+            pd_client: None,
+            heartbeats: None,
+            server: None,
+            threads: Vec::new(),
+            pools: Vec::new(),
+            close_engine: None,
+            data_dir,
+        }
+    }
+
+    async fn start<E: Engines>(
+        &mut self,
+        builder: NodeBuilder,
+        engines: E,
+    ) -> Result<(Addrs, Identity)> {
+        let NodeBuilder {
+            config,
+            services,
+            on_fatal,
+        } = builder;
+        let started = self.runtime.clock.unix_millis() / 1000;
+        *self.state.config.lock() = serde_json::to_value(&config).unwrap_or_default();
+        let reserved = Reservation::new("server.addr", &config.server.addr)?;
+        let mut addrs = Addrs {
+            advertised: net::advertised(config.server.advertised(), reserved.addr()),
+            listen: Some(reserved.addr()),
+            ..Addrs::default()
+        };
+        if !config.server.status_addr.is_empty() {
+            let source: Arc<dyn StatusSource> = self.state.clone();
+            let status = StatusServer::start(&config.server.status_addr, source, &self.runtime)?;
+            addrs.advertised_status =
+                net::advertised(config.server.advertised_status(), status.addr());
+            addrs.status = Some(status.addr());
+            self.status = Some(status);
+        }
+        addrs.pd = self.start_pd(&config, &engines)?;
+        let pd_client = self.connect_pd(&addrs.pd).await?;
+
+        let engine = engines.open_kv(&self.data_dir.kv(), &config)?;
+        self.state.engine.store(true, Ordering::Relaxed);
+        let pd: Arc<dyn PdClient> = Arc::new(pd_client);
+        let description = store_description(&config, &addrs, started);
+        let identity = bootstrap(&engine, pd.as_ref(), description).await?;
+
+        let concurrency = self.concurrency_manager(&config, pd.as_ref()).await?;
+        let local = LocalEngine::new(
+            engine.clone(),
+            LocalRegion {
+                region: identity.region.clone(),
+                store_id: identity.store_id,
+                peer: identity.peer.clone(),
+            },
+            &self.runtime,
+            config.local_engine(),
+            on_fatal,
+        );
+        let closing = local.clone();
+        self.close_engine = Some(async move { closing.close().await }.boxed());
+        self.start_heartbeats(&config, &identity, &concurrency, pd, &local)
+            .await?;
+        let storage = self.storage(&config, local, concurrency)?;
+        self.serve(&config, services, &identity, storage, reserved.addr())?;
+        drop(reserved);
+        *self.state.identity.lock() = Some(identity.clone());
+        self.state.serving.store(true, Ordering::Relaxed);
+        Ok((addrs, identity))
+    }
+}
+
+impl Parts {
+    /// Starts the embedded placement driver, unless there is another. Returns the addresses.
+    fn start_pd<E: Engines>(&mut self, config: &Config, engines: &E) -> Result<Vec<String>> {
+        if !config.pd.endpoints.is_empty() {
+            return Ok(config.pd.endpoints.clone());
+        }
+        let embedded = &config.pd.embedded;
+        // pd says only "cannot bind"; this says why.
+        let reserved = Reservation::new("pd.embedded.addr", &embedded.addr)?;
+        let engine = engines.open_pd(&self.data_dir.pd(), config)?;
+        let advertised = match embedded.advertise_addr.as_str() {
+            "" => &embedded.addr,
+            set => set,
+        };
+        let pd_config = pd::PdConfig {
+            client_urls: vec![reserved.addr().to_string()],
+            advertise_client_urls: vec![net::advertised(advertised, reserved.addr())],
+            version: crate::COMPATIBLE_VERSION.to_owned(),
+            ..pd::PdConfig::default()
+        };
+        let server = pd::Server::start(pd_config, engine, &self.runtime)
+            .map_err(|error| Error::EmbeddedPd(error.to_string()))?;
+        let urls = server.client_urls();
+        self.pd_server = Some(server);
+        Ok(urls)
+    }
+
+    async fn connect_pd(&mut self, endpoints: &[String]) -> Result<RpcClient> {
+        let threads = GrpcThreads::new("pd-client", 1);
+        let env = threads.env.clone();
+        self.threads.push(threads);
+        let config = pd_client::Config::new(endpoints.to_vec());
+        let client = RpcClient::connect(config, env, &self.runtime).await?;
+        self.pd_client = Some(client.clone());
+        self.state.pd.store(true, Ordering::Relaxed);
+        Ok(client)
+    }
+
+    async fn concurrency_manager(
+        &self,
+        config: &Config,
+        pd: &dyn PdClient,
+    ) -> Result<ConcurrencyManager> {
+        let now = pd.get_tso(1).await?;
+        let action = config
+            .storage
+            .storage
+            .max_ts
+            .action_on_invalid_update
+            .into();
+        let concurrency = ConcurrencyManager::with_action(now, action);
+        concurrency.set_max_ts_limit(first_max_ts_limit(now));
+        Ok(concurrency)
+    }
+
+    async fn start_heartbeats<E: KvEngine>(
+        &mut self,
+        config: &Config,
+        identity: &Identity,
+        concurrency: &ConcurrencyManager,
+        pd: Arc<dyn PdClient>,
+        local: &LocalEngine<E>,
+    ) -> Result<()> {
+        let envelope = SnapshotContext::new(local.region().context());
+        let snapshot = local.async_snapshot(envelope).await?;
+        let (trigger, shutdown) = shutdown_pair();
+        self.heartbeats = Some(trigger);
+        let raftstore = &config.raftstore;
+        let heartbeats = Heartbeats {
+            identity: identity.clone(),
+            engine: local.kv_engine().clone(),
+            data_dir: self.data_dir.path().to_owned(),
+            capacity: raftstore.capacity.0,
+            store_interval: raftstore.pd_store_heartbeat_tick_interval.0,
+            region_interval: raftstore.pd_heartbeat_tick_interval.0,
+            term: snapshot.term().map_or(0, NonZeroU64::get),
+            concurrency: concurrency.clone(),
+            pd,
+            runtime: self.runtime.clone(),
+            shutdown,
+        };
+        heartbeats.start();
+        Ok(())
+    }
+
+    fn storage<E: KvEngine>(
+        &mut self,
+        config: &Config,
+        local: LocalEngine<E>,
+        concurrency: ConcurrencyManager,
+    ) -> Result<Storage<LocalEngine<E>, NoWaiters, ApiV1>> {
+        let settings = &config.storage.storage;
+        let reads = self.pool("unified-read", config.readpool.threads())?;
+        let commands = self.pool("sched-worker", settings.scheduler_threads(sys::cpu_count()))?;
+        Ok(Storage::new(
+            local,
+            NoWaiters,
+            concurrency,
+            &self.runtime,
+            reads,
+            commands,
+            settings,
+        ))
+    }
+
+    fn pool(&mut self, name: &str, threads: usize) -> Result<Pool> {
+        let pool = yatp::Builder::new(name)
+            .threads(threads)
+            .build(&self.runtime)
+            .map_err(|error| Error::Thread(std::io::Error::other(error)))?;
+        self.pools.push(pool.clone());
+        Ok(pool)
+    }
+
+    fn serve<E: KvEngine>(
+        &mut self,
+        config: &Config,
+        services: Vec<ServiceFactory>,
+        identity: &Identity,
+        storage: Storage<LocalEngine<E>, NoWaiters, ApiV1>,
+        addr: SocketAddr,
+    ) -> Result<()> {
+        let threads = GrpcThreads::new("grpc-server", config.server.grpc_threads());
+        let env = threads.env.clone();
+        self.threads.push(threads);
+        let options = ServerOptions {
+            config: config.server.clone(),
+            memory_quota: config.grpc_memory_quota(),
+            addr,
+            more: services,
+        };
+        let identity = ServiceIdentity {
+            cluster_id: identity.cluster_id,
+            store_id: identity.store_id,
+        };
+        let health = HealthService::new();
+        let mut server = Server::new(options, identity, storage, health, env, &self.runtime)?;
+        server.start();
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// The way back; each step is skipped when its part was never started.
+    async fn stop(mut self) {
+        self.state.serving.store(false, Ordering::Relaxed);
+        if let Some(server) = self.server.take() {
+            server.shutdown().await;
+        }
+        drop(self.heartbeats.take());
+        if let Some(close_engine) = self.close_engine.take() {
+            close_engine.await;
+        }
+        for pool in self.pools.drain(..) {
+            pool.shutdown();
+        }
+        if let Some(pd_client) = self.pd_client.take() {
+            pd_client.close();
+        }
+        for threads in self.threads.drain(..) {
+            threads.end(&self.runtime).await;
+        }
+        if let Some(pd_server) = self.pd_server.take() {
+            pd_server.shutdown();
+        }
+        if let Some(status) = self.status.take() {
+            status.shutdown().await;
+        }
+        self.runtime.shutdown();
+    }
+}
+
+/// What the status server reads.
+#[derive(Default)]
+struct NodeState {
+    config: Mutex<serde_json::Value>,
+    identity: Mutex<Option<Identity>>,
+    engine: AtomicBool,
+    pd: AtomicBool,
+    serving: AtomicBool,
+}
+
+impl StatusSource for NodeState {
+    fn status(&self) -> serde_json::Value {
+        let identity = self.identity.lock();
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "compatible_version": crate::COMPATIBLE_VERSION,
+            "cluster_id": identity.as_ref().map(|identity| identity.cluster_id),
+            "store_id": identity.as_ref().map(|identity| identity.store_id),
+        })
+    }
+
+    fn config(&self) -> serde_json::Value {
+        self.config.lock().clone()
+    }
+
+    fn readiness(&self) -> Vec<(&'static str, bool)> {
+        vec![
+            ("placement_driver", self.pd.load(Ordering::Relaxed)),
+            ("engine", self.engine.load(Ordering::Relaxed)),
+            ("serving", self.serving.load(Ordering::Relaxed)),
+        ]
+    }
+}

@@ -1,0 +1,5 @@
+//! Whole nodes: start, requests, status pages, stop, restart.
+
+mod fixture;
+mod lifecycle;
+mod status;

@@ -1,0 +1,201 @@
+//! A store in memory with a gRPC server, and a client that is connected to it.
+
+use std::sync::Arc;
+
+use api_version::ApiV1;
+use concurrency_manager::ConcurrencyManager;
+use engine_mem::MemEngine;
+use grpcio::{
+    CallOption, Channel, ChannelBuilder, Client, Environment, Marshaller, Method, MethodType,
+    ServerBuilder, ServerCredentials,
+};
+use kv::{LocalEngine, LocalRegion};
+use kvproto::kvrpcpb::{Context, Mutation, Op, PrewriteRequest};
+use kvproto::metapb;
+use kvproto::tikvpb::{TikvClient, create_tikv};
+use lock_manager::NoWaiters;
+use runtime::Runtime;
+use service::{HealthService, Service, ServiceIdentity};
+use storage::Storage;
+use txn_types::TimeStamp;
+
+pub(crate) const CLUSTER: u64 = 7;
+pub(crate) const STORE: u64 = 1;
+pub(crate) const REGION: u64 = 2;
+
+pub(crate) struct Fixture {
+    pub(crate) client: TikvClient,
+    pub(crate) channel: Channel,
+    pub(crate) health: HealthService,
+    pub(crate) region: LocalRegion,
+    server: grpcio::Server,
+    runtime: Runtime,
+    pools: [yatp::Pool; 2],
+}
+
+fn region() -> LocalRegion {
+    let mut peer = metapb::Peer::default();
+    peer.set_id(3);
+    peer.set_store_id(STORE);
+    let mut region = metapb::Region::default();
+    region.set_id(REGION);
+    region.mut_region_epoch().set_conf_ver(1);
+    region.mut_region_epoch().set_version(1);
+    region.mut_peers().push(peer.clone());
+    LocalRegion {
+        region,
+        store_id: STORE,
+        peer,
+    }
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Fixture {
+        let runtime = Runtime::system("service-test", 1).unwrap();
+        let region = region();
+        let engine = LocalEngine::new(
+            MemEngine::new(),
+            region.clone(),
+            &runtime,
+            kv::Config::default(),
+            Arc::new(|reason| panic!("{reason}")),
+        );
+        let pool = |name| yatp::Builder::new(name).threads(1).build(&runtime).unwrap();
+        let pools = [pool("read"), pool("sched")];
+        let storage = Storage::<_, _, ApiV1>::new(
+            engine,
+            NoWaiters,
+            ConcurrencyManager::new(TimeStamp::from(1)),
+            &runtime,
+            pools[0].clone(),
+            pools[1].clone(),
+            &storage::Config::default(),
+        );
+        let identity = ServiceIdentity {
+            cluster_id: CLUSTER,
+            store_id: STORE,
+        };
+        let service = Service::new(storage, identity, runtime.clock.clone());
+        let health = HealthService::new();
+        let env = Arc::new(Environment::new(1));
+        // As the server's: larger than the largest write.
+        let args = ChannelBuilder::new(env.clone())
+            .max_receive_message_len(16 << 20)
+            .build_args();
+        let mut server = ServerBuilder::new(env.clone())
+            .channel_args(args)
+            .register_service(create_tikv(service))
+            .register_service(kvproto::healthpb::create_health(health.clone()))
+            .build()
+            .unwrap();
+        let port = server
+            .add_listening_port("127.0.0.1:0", ServerCredentials::insecure())
+            .unwrap();
+        server.start();
+        let channel = ChannelBuilder::new(env).connect(&format!("127.0.0.1:{port}"));
+        let client = TikvClient::new(channel.clone());
+        Fixture {
+            client,
+            channel,
+            health,
+            region,
+            server,
+            runtime,
+            pools,
+        }
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        self.region.context()
+    }
+
+    /// Locks `key` with a value, in a transaction of which it is the primary.
+    pub(crate) fn prewrite(&self, key: &[u8], value: &[u8], start_ts: u64) {
+        let response = self
+            .client
+            .kv_prewrite(&self.prewrite_request(key, value, start_ts))
+            .unwrap();
+        assert!(response.get_errors().is_empty(), "{response:?}");
+        assert!(!response.has_region_error(), "{response:?}");
+    }
+
+    pub(crate) fn prewrite_request(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        start_ts: u64,
+    ) -> PrewriteRequest {
+        let mut mutation = Mutation::default();
+        mutation.set_op(Op::Put);
+        mutation.set_key(key.to_vec());
+        mutation.set_value(value.to_vec());
+        let mut request = PrewriteRequest::default();
+        request.set_context(self.context());
+        request.mut_mutations().push(mutation);
+        request.set_primary_lock(key.to_vec());
+        request.set_start_version(start_ts);
+        request.set_lock_ttl(3000);
+        request
+    }
+
+    /// Writes `key` in a transaction of its own.
+    pub(crate) fn put(&self, key: &[u8], value: &[u8], start_ts: u64, commit_ts: u64) {
+        self.prewrite(key, value, start_ts);
+        let mut request = kvproto::kvrpcpb::CommitRequest::default();
+        request.set_context(self.context());
+        request.set_start_version(start_ts);
+        request.set_commit_version(commit_ts);
+        request.mut_keys().push(key.to_vec());
+        let response = self.client.kv_commit(&request).unwrap();
+        assert!(
+            !response.has_error() && !response.has_region_error(),
+            "{response:?}"
+        );
+        assert_eq!(response.get_commit_version(), commit_ts);
+    }
+
+    /// Calls a method by name with bytes as they are.
+    pub(crate) fn call_bytes(&self, rpc: &str, request: &[u8]) -> grpcio::Result<Vec<u8>> {
+        // A method's name lives as long as the program.
+        let name: &'static str = Box::leak(format!("/tikvpb.Tikv/{rpc}").into_boxed_str());
+        let method: Method<Vec<u8>, Vec<u8>> = Method {
+            ty: MethodType::Unary,
+            name,
+            req_mar: Marshaller {
+                ser: write_bytes,
+                de: read_bytes,
+            },
+            resp_mar: Marshaller {
+                ser: write_bytes,
+                de: read_bytes,
+            },
+        };
+        let client = Client::new(self.channel.clone());
+        client.unary_call(&method, &request.to_vec(), CallOption::default())
+    }
+}
+
+#[allow(clippy::ptr_arg)] // The signature is gRPC's.
+fn write_bytes(bytes: &Vec<u8>, to: &mut grpcio::GrpcSlice) -> grpcio::Result<()> {
+    *to = grpcio::GrpcSlice::from(bytes.clone());
+    Ok(())
+}
+
+fn read_bytes(mut from: grpcio::MessageReader) -> grpcio::Result<Vec<u8>> {
+    use std::io::Read as _;
+
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)
+        .map_err(|error| grpcio::Error::Codec(Box::new(error)))?;
+    Ok(bytes)
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        futures::executor::block_on(self.server.shutdown()).unwrap();
+        for pool in &self.pools {
+            pool.shutdown();
+        }
+        self.runtime.shutdown();
+    }
+}
