@@ -1,2 +1,104 @@
-//! The placement driver alone.
-fn main() {}
+//! The placement driver alone: flags, log, one server, signals. Everything else is in the `pd` crate.
+#![doc = include_str!("../README.md")]
+
+mod settings;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use engine_rocks::{CfConfig, RocksEngine};
+use engine_traits::{Cf, KvEngine as _};
+use online_config::ReadableSize;
+use runtime::Runtime;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::settings::{Flags, Settings};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    match run(Flags::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // For the person at the terminal, beside the log.
+            let text = format!("pd-server: {error:#}\n");
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: Flags) -> anyhow::Result<()> {
+    let (settings, warnings) = Settings::from_flags(flags)?;
+    let pd_config = settings.pd_config();
+    pd_config.validate()?;
+    let _log = logger::init(settings.logger()).context("cannot open the log")?;
+    logger::log_panics();
+    for warning in warnings {
+        tracing::warn!(reason = %warning, "odd configuration file");
+    }
+    // Registered before anything is open: a signal that comes early stops what follows at once.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
+
+    let path = settings.data_dir.join("meta");
+    std::fs::create_dir_all(&settings.data_dir)
+        .with_context(|| format!("data directory {}", settings.data_dir.display()))?;
+    let engine = RocksEngine::open(&path, &engine_config())?;
+    let runtime = Runtime::system("pd", 1).context("cannot start threads")?;
+    let server = pd::Server::start(pd_config, engine.clone(), &runtime)?;
+
+    let signal = match signals.forever().next() {
+        Some(SIGINT) => "SIGINT",
+        _ => "SIGTERM",
+    };
+    tracing::info!(signal, "stopping");
+    // Whatever hangs from here on, a second signal ends the process.
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            1,
+            Arc::new(AtomicBool::new(true)),
+        )?;
+    }
+    drop(server);
+    runtime.shutdown();
+    engine
+        .flush(&[Cf::Default])
+        .context("cannot flush the metadata")?;
+    Ok(())
+}
+
+/// Metadata is small: so are its buffers and caches.
+fn engine_config() -> engine_rocks::Config {
+    let small = CfConfig {
+        write_buffer_size: ReadableSize::mb(4),
+        max_write_buffer_number: 2,
+        target_file_size_base: ReadableSize::mb(4),
+        max_bytes_for_level_base: ReadableSize::mb(16),
+        ..CfConfig::default()
+    };
+    engine_rocks::Config {
+        max_background_jobs: 2,
+        max_open_files: 64,
+        max_total_wal_size: ReadableSize::mb(8),
+        block_cache_size: ReadableSize::mb(8),
+        defaultcf: small.clone(),
+        writecf: small.clone(),
+        lockcf: small.clone(),
+        raftcf: small,
+        ..engine_rocks::Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_engine_takes_its_settings() {
+        assert_eq!(super::engine_config().validate(), Vec::<String>::new());
+    }
+}

@@ -1,5 +1,6 @@
 //! A running placement driver: state loaded, tasks started, port bound; and the way down.
 
+use std::net::TcpListener;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -226,6 +227,7 @@ fn listen(config: &PdConfig, grpc: &mut grpcio::Server) -> Result<Vec<(String, u
     let mut bound = Vec::new();
     for url in &config.client_urls {
         let (host, port) = split_url(url).map_err(Error::Config)?;
+        check_free(host, port)?;
         let port = grpc
             .add_listening_port(format!("{host}:{port}"), ServerCredentials::insecure())
             .map_err(|_| Error::Listen {
@@ -235,6 +237,24 @@ fn listen(config: &PdConfig, grpc: &mut grpcio::Server) -> Result<Vec<(String, u
         bound.push((host.to_owned(), port));
     }
     Ok(bound)
+}
+
+/// gRPC says only that it cannot bind. The system says why, so it is asked first; whoever takes the
+/// address in between is still noticed by gRPC.
+fn check_free(host: &str, port: u16) -> Result<()> {
+    if port == 0 {
+        return Ok(());
+    }
+    match TcpListener::bind(format!("{host}:{port}")) {
+        Ok(listener) => {
+            drop(listener);
+            Ok(())
+        }
+        Err(error) => Err(Error::Listen {
+            address: format!("{host}:{port}"),
+            detail: error.to_string(),
+        }),
+    }
 }
 
 /// The URLs that clients are told.

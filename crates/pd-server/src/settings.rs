@@ -1,0 +1,245 @@
+//! Settings: flags over the configuration file over defaults, under the original's names.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use serde::Deserialize;
+
+/// The known keys of the file, for hints about unknown ones.
+const KEYS: &[&str] = &[
+    "name",
+    "data-dir",
+    "client-urls",
+    "advertise-client-urls",
+    "log.level",
+    "log.format",
+    "log.file.filename",
+];
+
+/// The placement driver of a TiKV-compatible cluster, alone.
+#[derive(Debug, Parser)]
+#[command(name = "pd-server", version, disable_help_subcommand = true)]
+pub(crate) struct Flags {
+    /// The configuration file (TOML)
+    #[arg(short = 'C', long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The name of this member [default: pd]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Where the metadata is kept [default: ./default.NAME]
+    #[arg(short = 's', long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Where to listen for clients, separated by commas [default: http://127.0.0.1:2379]
+    #[arg(
+        long,
+        visible_alias = "addr",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    client_urls: Vec<String>,
+
+    /// The URLs that clients are told [default: those of --client-urls]
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    advertise_client_urls: Vec<String>,
+
+    /// The least severe level of the log: trace, debug, info, warn, error
+    #[arg(short = 'L', long, value_name = "LEVEL")]
+    log_level: Option<logger::Level>,
+
+    /// The log file; standard error when there is none
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+}
+
+/// The configuration file. Lists of URLs are text with commas, as in the original's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct File {
+    name: Option<String>,
+    data_dir: Option<PathBuf>,
+    client_urls: Option<String>,
+    advertise_client_urls: Option<String>,
+    log: LogSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LogSection {
+    level: Option<logger::Level>,
+    format: logger::Format,
+    file: LogFileSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LogFileSection {
+    filename: Option<PathBuf>,
+}
+
+/// What holds in the end.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) client_urls: Vec<String>,
+    pub(crate) advertise_client_urls: Vec<String>,
+    log_level: logger::Level,
+    log_format: logger::Format,
+    log_file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The settings, and what is odd about the file.
+    pub(crate) fn from_flags(flags: Flags) -> anyhow::Result<(Settings, Vec<String>)> {
+        let (file, warnings) = match &flags.config {
+            Some(path) => read(path)?,
+            None => (File::default(), Vec::new()),
+        };
+        let name = flags.name.or(file.name).unwrap_or_else(|| "pd".to_owned());
+        let default_dir = || PathBuf::from(format!("default.{name}"));
+        let mut client_urls = first_given(flags.client_urls, file.client_urls);
+        if client_urls.is_empty() {
+            client_urls.push("http://127.0.0.1:2379".to_owned());
+        }
+        let settings = Settings {
+            data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(default_dir),
+            name,
+            client_urls,
+            advertise_client_urls: first_given(
+                flags.advertise_client_urls,
+                file.advertise_client_urls,
+            ),
+            log_level: flags.log_level.or(file.log.level).unwrap_or_default(),
+            log_format: file.log.format,
+            log_file: flags.log_file.or(file.log.file.filename),
+        };
+        Ok((settings, warnings))
+    }
+
+    pub(crate) fn pd_config(&self) -> pd::PdConfig {
+        pd::PdConfig {
+            name: self.name.clone(),
+            client_urls: self.client_urls.clone(),
+            advertise_client_urls: self.advertise_client_urls.clone(),
+            ..pd::PdConfig::default()
+        }
+    }
+
+    pub(crate) fn logger(&self) -> logger::Config {
+        logger::Config {
+            level: self.log_level,
+            format: self.log_format,
+            file: self.log_file.clone(),
+            ..logger::Config::default()
+        }
+    }
+}
+
+fn first_given(flag: Vec<String>, file: Option<String>) -> Vec<String> {
+    if !flag.is_empty() {
+        return flag;
+    }
+    let text = file.unwrap_or_default();
+    let urls = text.split(',').map(str::trim);
+    urls.filter(|url| !url.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn read(path: &Path) -> anyhow::Result<(File, Vec<String>)> {
+    let named = || format!("configuration file {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(named)?;
+    parse(&text).with_context(named)
+}
+
+fn parse(text: &str) -> anyhow::Result<(File, Vec<String>)> {
+    let table: toml::Table = toml::from_str(text)?;
+    for section in ["security", "replication-mode"] {
+        // A file that asks for these believes in a promise that would not be kept.
+        if table.contains_key(section) {
+            bail!("[{section}] is not supported; remove the section");
+        }
+    }
+    let mut warnings = Vec::new();
+    let file = serde_ignored::deserialize(table, |key| warnings.push(unknown(&key.to_string())))?;
+    Ok((file, warnings))
+}
+
+fn unknown(key: &str) -> String {
+    let nearest = KEYS
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(key, known), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 3);
+    match nearest {
+        Some((_, known)) => format!("unknown key {key:?}, did you mean {known:?}?"),
+        None => format!("unknown key {key:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(args: &[&str]) -> anyhow::Result<(Settings, Vec<String>)> {
+        let args = ["pd-server"].iter().chain(args);
+        Settings::from_flags(Flags::try_parse_from(args)?)
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_original() {
+        let (settings, warnings) = settings(&[]).unwrap();
+        assert_eq!(warnings, Vec::<String>::new());
+        assert_eq!(settings.data_dir, Path::new("default.pd"));
+        assert_eq!(settings.client_urls, ["http://127.0.0.1:2379"]);
+        settings.pd_config().validate().unwrap();
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "name = 'a'\ndata-dir = '/x'\nclient-urls = 'http://a:1, http://b:2'\n\
+                    [log]\nlevel = 'warn'\n[log.file]\nfilename = '/l'\n";
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        let (from_file, _) = settings(&["--config", path]).unwrap();
+        assert_eq!(from_file.client_urls, ["http://a:1", "http://b:2"]);
+        assert_eq!(from_file.data_dir, Path::new("/x"));
+        assert_eq!(from_file.log_level, logger::Level::Warn);
+        assert_eq!(from_file.log_file.as_deref(), Some(Path::new("/l")));
+        let flags = ["-C", path, "--name", "b", "--addr", "c:3", "-L", "debug"];
+        let (both, _) = settings(&flags).unwrap();
+        assert_eq!(
+            (both.name.as_str(), &both.client_urls[..]),
+            ("b", &["c:3".to_owned()][..])
+        );
+        assert_eq!(both.data_dir, Path::new("/x"));
+        assert_eq!(both.log_level, logger::Level::Debug);
+    }
+
+    #[test]
+    fn odd_files_are_told_apart_from_wrong_ones() {
+        let (_, warnings) = parse("client-url = 'x'\n[schedule]\nmax = 1\n").unwrap();
+        assert_eq!(
+            warnings,
+            [
+                "unknown key \"client-url\", did you mean \"client-urls\"?",
+                "unknown key \"schedule\""
+            ]
+        );
+        for wrong in [
+            "name = 1",
+            "[log]\nlevel = 'loud'",
+            "name =",
+            "[security]\nca = ''",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(settings(&["--config", "/does/not/exist"]).is_err());
+        assert!(settings(&["--peer-urls", "x"]).is_err());
+    }
+}
