@@ -283,11 +283,11 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         ctx.set_replica_read(false);
         let envelope = ctx.clone();
         self.spawn_read(KIND, &envelope, max_version, &tracker.clone(), async move {
-            if let (Some(start), Some(end)) = (&start, &end) {
-                if start > end {
-                    let reason = "the start lies after the end";
-                    return Err(invalid_range(start.as_encoded(), end.as_encoded(), reason));
-                }
+            if let (Some(start), Some(end)) = (&start, &end)
+                && start > end
+            {
+                let reason = "the start lies after the end";
+                return Err(invalid_range(start.as_encoded(), end.as_encoded(), reason));
             }
             this.concurrency_manager.update_max_ts(max_version, KIND)?;
             let fill_cache = !ctx.get_not_fill_cache();

@@ -448,8 +448,8 @@ pub(crate) fn task_options(ctx: &Context, task_id: u64) -> TaskOptions {
 }
 
 /// The caller's end of a task: a task that vanished without an answer was dropped by a stopping pool.
-pub(crate) fn answer<T: Send + 'static>(
+pub(crate) async fn answer<T: Send + 'static>(
     started: Result<oneshot::Receiver<Result<T>>>,
-) -> impl Future<Output = Result<T>> + Send + 'static {
-    async move { started?.await.unwrap_or(Err(Error::Closed)) }
+) -> Result<T> {
+    started?.await.unwrap_or(Err(Error::Closed))
 }

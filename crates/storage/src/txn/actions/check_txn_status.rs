@@ -83,12 +83,13 @@ pub fn check_with_lock<S: Snapshot>(
             min_commit_ts_pushed: false,
         });
     }
-    if lock.is_pessimistic() && lock.is_locked_with_conflict {
-        if let Some(status) = determined(reader, key)? {
-            // A stale request locked the key again after the transaction had ended.
-            txn.unlock(key.clone(), lock.ts, None);
-            return Ok(status);
-        }
+    if lock.is_pessimistic()
+        && lock.is_locked_with_conflict
+        && let Some(status) = determined(reader, key)?
+    {
+        // A stale request locked the key again after the transaction had ended.
+        txn.unlock(key.clone(), lock.ts, None);
+        return Ok(status);
     }
     let expires_at = lock.ts.physical().saturating_add(lock.ttl);
     if query.current_ts.is_max() || expires_at < query.current_ts.physical() {

@@ -220,10 +220,11 @@ fn collapse_previous<S: Snapshot>(
     key: &Key,
     start_ts: TimeStamp,
 ) -> Result<()> {
-    if let Some((ts, write)) = reader.seek_write(key, start_ts)? {
-        if write.write_type == WriteType::Rollback && !write.is_protected_rollback() {
-            txn.delete_write(key.clone(), ts);
-        }
+    if let Some((ts, write)) = reader.seek_write(key, start_ts)?
+        && write.write_type == WriteType::Rollback
+        && !write.is_protected_rollback()
+    {
+        txn.delete_write(key.clone(), ts);
     }
     Ok(())
 }

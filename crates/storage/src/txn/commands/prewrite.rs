@@ -220,18 +220,18 @@ impl Prewrite {
             let Err(error) = prewrite_mutation(txn, reader, &props, mutation) else {
                 continue;
             };
-            if may_be_late_copy(&error, props.start_ts) {
-                if let Some(commit_ts) = own_commit(reader, &key)? {
-                    return Ok(PrewriteResult {
-                        locks: Vec::new(),
-                        min_commit_ts: commit_ts,
-                        one_pc_commit_ts: if self.try_one_pc {
-                            commit_ts
-                        } else {
-                            TimeStamp::zero()
-                        },
-                    });
-                }
+            if may_be_late_copy(&error, props.start_ts)
+                && let Some(commit_ts) = own_commit(reader, &key)?
+            {
+                return Ok(PrewriteResult {
+                    locks: Vec::new(),
+                    min_commit_ts: commit_ts,
+                    one_pc_commit_ts: if self.try_one_pc {
+                        commit_ts
+                    } else {
+                        TimeStamp::zero()
+                    },
+                });
             }
             match error {
                 mvcc::Error::KeyIsLocked(lock) => result.locks.push(*lock),

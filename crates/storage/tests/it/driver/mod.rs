@@ -1,0 +1,9 @@
+//! A storage over an engine in memory, driven one step at a time, and the scripts' view of it.
+
+mod parse;
+mod requests;
+mod show;
+mod world;
+
+pub(crate) use parse::Call;
+pub(crate) use world::{World, tracker};

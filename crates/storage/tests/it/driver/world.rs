@@ -1,0 +1,167 @@
+//! One storage, its engine and its stepper.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use api_version::ApiV1;
+use concurrency_manager::ConcurrencyManager;
+use engine_mem::MemEngine;
+use engine_traits::{
+    Cf, EngineIterator, IterOptions, Iterable, KvEngine, WriteBatch, WriteOptions,
+};
+use kv::{Engine, LocalEngine, LocalRegion, SnapshotContext};
+use kvproto::{kvrpcpb, metapb};
+use lock_manager::NoWaiters;
+use runtime::Stepper;
+use storage::{Config, Storage};
+use tracker::TrackerHandle;
+use txn_types::{Key, TimeStamp};
+
+use super::show;
+
+/// The storage of the tests over an engine `K`.
+pub(crate) type TestStorage<K> = Storage<LocalEngine<K>, NoWaiters, ApiV1>;
+
+/// A storage with everything below it, on one thread and one seed.
+pub(crate) struct World<K: KvEngine = MemEngine> {
+    pub(crate) stepper: Stepper,
+    pub(crate) engine: K,
+    pub(crate) storage: TestStorage<K>,
+    pub(crate) region: LocalRegion,
+}
+
+impl World<MemEngine> {
+    /// An empty store.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self::over(MemEngine::new(), seed, &Config::default())
+    }
+}
+
+impl<K: KvEngine> World<K> {
+    /// A store over an engine.
+    pub(crate) fn over(engine: K, seed: u64, config: &Config) -> Self {
+        let stepper = Stepper::new(seed);
+        let runtime = stepper.runtime();
+        let region = local_region();
+        let local = LocalEngine::new(
+            engine.clone(),
+            region.clone(),
+            &runtime,
+            kv::Config::default(),
+            Arc::new(|reason: &str| panic!("the engine failed: {reason}")),
+        );
+        let pool = |name: &str| yatp::Builder::new(name).threads(2).build_stepped(&stepper);
+        let storage = Storage::new(
+            local,
+            NoWaiters,
+            ConcurrencyManager::new(TimeStamp::zero()),
+            &runtime,
+            pool("read"),
+            pool("sched"),
+            config,
+        );
+        Self {
+            stepper,
+            engine,
+            storage,
+            region,
+        }
+    }
+
+    /// An envelope that passes every check.
+    pub(crate) fn context(&self) -> kvrpcpb::Context {
+        self.region.context()
+    }
+
+    /// Runs a future to its end.
+    pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.stepper.block_on(future)
+    }
+
+    /// Writes below the storage.
+    pub(crate) fn put(&self, cf: Cf, key: &Key, value: &[u8]) {
+        let mut batch = self.engine.write_batch();
+        batch.put(cf, &keys::data_key(key.as_encoded()), value);
+        self.engine.write(batch, &WriteOptions::SYNCED).unwrap();
+    }
+}
+
+impl World<MemEngine> {
+    /// Everything that is stored, key by key, or about one key.
+    pub(crate) fn show(&self, only: Option<&str>) -> Vec<String> {
+        let mut out = Vec::new();
+        for key in self.user_keys() {
+            let raw = key.to_raw().unwrap();
+            if only.is_some_and(|only| only.as_bytes() != raw) {
+                continue;
+            }
+            let snapshot = SnapshotContext::new(self.context());
+            let snapshot = self
+                .run(self.storage.engine().async_snapshot(snapshot))
+                .unwrap();
+            let info = mvcc::mvcc_info(&snapshot, &key, &mut mvcc::Statistics::default()).unwrap();
+            out.push(show::bytes(&raw));
+            out.extend(
+                show::info(&info)
+                    .into_iter()
+                    .map(|line| format!("  {line}")),
+            );
+        }
+        if out.is_empty() {
+            vec!["nothing".to_owned()]
+        } else {
+            out
+        }
+    }
+
+    /// How many entries each column family has.
+    pub(crate) fn count(&self) -> Vec<String> {
+        let entries = Cf::DATA.map(|cf| format!("{cf}={}", self.entries(cf).len()));
+        vec![entries.join(" ")]
+    }
+
+    /// The stored keys of a column family, without the data prefix.
+    fn entries(&self, cf: Cf) -> Vec<Vec<u8>> {
+        let mut iter = self.engine.iter(cf, IterOptions::default()).unwrap();
+        let mut keys = Vec::new();
+        let mut valid = iter.seek_to_first().unwrap();
+        while valid {
+            keys.push(keys::origin_key(iter.key()).unwrap().to_vec());
+            valid = iter.next().unwrap();
+        }
+        keys
+    }
+
+    /// Every transactional user key that has a lock, a record or a value.
+    fn user_keys(&self) -> BTreeSet<Key> {
+        let locks = self.entries(Cf::Lock).into_iter().map(Key::from_encoded);
+        let versioned = [Cf::Write, Cf::Default]
+            .into_iter()
+            .flat_map(|cf| self.entries(cf));
+        let versioned = versioned.filter_map(|key| Key::from_encoded(key).truncate_ts().ok());
+        locks.chain(versioned).collect()
+    }
+}
+
+/// The whole key space as one region.
+fn local_region() -> LocalRegion {
+    let mut peer = metapb::Peer::default();
+    peer.set_id(3);
+    peer.set_store_id(1);
+    let mut region = metapb::Region::default();
+    region.set_id(2);
+    region.mut_region_epoch().set_version(1);
+    region.mut_region_epoch().set_conf_ver(1);
+    region.mut_peers().push(peer.clone());
+    LocalRegion {
+        region,
+        store_id: 1,
+        peer,
+    }
+}
+
+/// A fresh account, for calls whose cost nobody looks at.
+pub(crate) fn tracker() -> TrackerHandle {
+    TrackerHandle::default()
+}

@@ -1,0 +1,8 @@
+//! Integration tests of the storage layer, through its public interface only.
+
+mod driver;
+mod golden;
+mod limits;
+mod model;
+mod raw_cas;
+mod scheduler;
