@@ -2,8 +2,9 @@
 # The promise of the README, measured: a Debian 12 with nothing but Rust, git and a C++ compiler, in
 # a chroot, and in it the two commands. Needs root. Takes as long as the first build does.
 #
-#   scripts/bare-machine.sh prepare DIR    make the bare machine and clone HEAD into it
-#   scripts/bare-machine.sh measure DIR    in it: `cargo xtask run` until ready, then `cargo xtask test`
+#   scripts/bare-machine.sh prepare DIR    make the bare machine
+#   scripts/bare-machine.sh measure DIR    clone HEAD into it; there `cargo xtask run` until it is
+#                                          ready, then `cargo xtask test`
 #   scripts/bare-machine.sh shell DIR      look around
 #   scripts/bare-machine.sh remove DIR     unmount and delete it
 #
@@ -20,7 +21,7 @@ toolchain=$(sed -n 's/^channel = "\(.*\)"$/\1/p' "$repo/rust-toolchain.toml")
 fail() { echo "bare-machine: $*" >&2; exit 1; }
 say() { echo "bare-machine: $*"; }
 
-[[ $# -eq 2 ]] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
+[[ $# -eq 2 ]] || { sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2; }
 [[ $(id -u) -eq 0 ]] || fail "must be root: it makes a chroot"
 action=$1
 mkdir -p "$(dirname "$2")"
@@ -87,9 +88,8 @@ prepare() {
     cp "$rustup/settings.toml" "$root/root/.rustup/"
     source=$(find "$rustup/toolchains" -mindepth 1 -maxdepth 1 -name "$toolchain-*" | head -n 1)
     [[ -n "$source" ]] || fail "no toolchain $toolchain in $rustup"
-    cp -a "$source" "$root/root/.rustup/toolchains/"
+    cp -a "$(realpath "$source")" "$root/root/.rustup/toolchains/$(basename "$source")"
 
-    git clone --quiet "file://$repo" "$root/root/tikv-server"
     say "made $root: $(inside cat /etc/debian_version), $(inside c++ --version | head -n 1)"
     say "it has $(inside dpkg-query -W | wc -l) packages; of these tools:"
     local tool
@@ -109,7 +109,10 @@ ready() {
 }
 
 measure() {
-    [[ -d "$root/root/tikv-server" ]] || fail "$root is not prepared"
+    [[ -x "$root/root/.cargo/bin/cargo" ]] || fail "$root is not prepared"
+    rm -rf "$root/root/tikv-server"
+    git clone --quiet "file://$repo" "$root/root/tikv-server"
+    say "measuring $(git -C "$repo" log -1 --format='%h %s')"
     mount_system
     trap unmount_system EXIT
     local started=$SECONDS pid log="$root/root/run.log"
