@@ -3,6 +3,11 @@
 //! `tests/facts/*.tsv` is the schema of the cluster that we must be exchangeable with, one file per
 //! protobuf package; `schema` explains the format.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests may unwrap, also outside their own functions"
+)]
+
 mod agreement;
 mod difference;
 mod recursion;
