@@ -252,16 +252,34 @@ impl LocalWrite {
     }
 
     fn waiting(mut answered: oneshot::Receiver<Result<()>>, subscribed: Subscribed) -> Self {
-        // A write that the queue refused was never proposed.
-        if let Ok(Some(Err(error))) = answered.try_recv() {
-            return LocalWrite::failed(error);
-        }
-        let proposed = subscribed.proposed.then_some(WriteEvent::Proposed);
-        LocalWrite {
-            ready: proposed.into_iter().collect(),
+        let early = match answered.try_recv() {
+            // A write that the queue refused was never proposed.
+            Ok(Some(Err(error))) => return LocalWrite::failed(error),
+            // The writer was faster than this thread. An answer comes once: it must be kept.
+            Ok(Some(Ok(()))) => Some(Ok(())),
+            Ok(None) | Err(oneshot::Canceled) => None,
+        };
+        let mut write = LocalWrite {
+            ready: subscribed
+                .proposed
+                .then_some(WriteEvent::Proposed)
+                .into_iter()
+                .collect(),
             answered: Some(answered),
             subscribed,
+        };
+        if let Some(result) = early {
+            write.finish(result);
         }
+        write
+    }
+
+    fn finish(&mut self, result: Result<()>) {
+        self.answered = None;
+        if result.is_ok() && self.subscribed.committed {
+            self.ready.push_back(WriteEvent::Committed);
+        }
+        self.ready.push_back(WriteEvent::Finished(result));
     }
 }
 
@@ -283,11 +301,51 @@ impl Stream for LocalWrite {
                 Err(region_error::undetermined_result("the writer stopped").into())
             }
         };
-        self.answered = None;
-        if result.is_ok() && self.subscribed.committed {
-            self.ready.push_back(WriteEvent::Committed);
-        }
-        self.ready.push_back(WriteEvent::Finished(result));
+        self.finish(result);
         Poll::Ready(self.ready.pop_front())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use futures::executor::block_on;
+
+    use super::*;
+
+    const EVERYTHING: Subscribed = Subscribed {
+        proposed: true,
+        committed: true,
+    };
+
+    fn events(answer: Option<Result<()>>, before_the_stream: bool) -> Vec<String> {
+        let (sender, receiver) = oneshot::channel();
+        let mut sender = Some(sender);
+        let mut send = || match (sender.take(), answer.clone()) {
+            (Some(sender), Some(answer)) => sender.send(answer).unwrap_or_default(),
+            _ => {}
+        };
+        if before_the_stream {
+            send();
+        }
+        let write = LocalWrite::waiting(receiver, EVERYTHING);
+        send();
+        drop(sender);
+        block_on(write.map(|event| format!("{event:?}")).collect())
+    }
+
+    #[test]
+    fn an_answer_that_comes_before_anybody_waits_is_not_lost() {
+        let expected = ["Proposed", "Committed", "Finished(Ok(()))"];
+        assert_eq!(events(Some(Ok(())), true), expected);
+        assert_eq!(events(Some(Ok(())), false), expected);
+    }
+
+    #[test]
+    fn a_writer_that_goes_away_leaves_the_result_undetermined() {
+        let told = events(None, false);
+        assert_eq!(told[0], "Proposed");
+        assert!(told[1].contains("undetermined"), "{told:?}");
+        assert_eq!(told.len(), 2);
     }
 }
