@@ -35,7 +35,10 @@ pub fn pair_error(error: &Error, region_id: u64) -> KeyError {
 fn region_error(error: &Error, region_id: u64) -> Option<errorpb::Error> {
     let mut region_error = errorpb::Error::default();
     match error {
-        Error::Kv(kv::Error::Region(region_error)) => return Some((**region_error).clone()),
+        Error::Kv(kv::Error::Region(region_error))
+        | Error::Mvcc(mvcc::Error::Kv(kv::Error::Region(region_error))) => {
+            return Some((**region_error).clone());
+        }
         Error::SchedTooBusy => {
             region_error
                 .mut_server_is_busy()

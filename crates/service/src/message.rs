@@ -19,6 +19,8 @@ use kvproto::kvrpcpb::{
     TxnHeartBeatRequest, TxnHeartBeatResponse,
 };
 
+use txn_types::TimeStamp;
+
 use crate::errors;
 
 /// A request with the envelope that all requests for a region share.
@@ -27,6 +29,42 @@ pub(crate) trait Request: Send + 'static {
     fn context(&self) -> &Context;
     /// The timestamp of the transaction or read; 0 where there is none.
     fn start_ts(&self) -> u64;
+
+    /// Refuses what no state of the data could make valid, as far as the storage leaves it open.
+    fn check(&self) -> storage::Result<()>;
+}
+
+/// A key that names something. The length of a key is the storage's matter: what only ends a
+/// transaction is never refused for it.
+fn some_key(key: &[u8]) -> storage::Result<()> {
+    if key.is_empty() {
+        Err(storage::Error::EmptyKey)
+    } else {
+        Ok(())
+    }
+}
+
+fn some_keys<'a>(keys: impl IntoIterator<Item = &'a Vec<u8>>) -> storage::Result<()> {
+    keys.into_iter().try_for_each(|key| some_key(key))
+}
+
+/// A moment to read at: the largest means the latest, zero means nothing.
+fn read_ts(field: &'static str, ts: u64) -> storage::Result<()> {
+    let ts = TimeStamp::from(ts);
+    if ts.is_zero() {
+        Err(storage::Error::InvalidTimestamp { field, ts })
+    } else {
+        Ok(())
+    }
+}
+
+/// The timestamp of a transaction.
+fn txn_ts(field: &'static str, ts: u64) -> storage::Result<()> {
+    if ts == u64::MAX {
+        let ts = TimeStamp::max();
+        return Err(storage::Error::InvalidTimestamp { field, ts });
+    }
+    read_ts(field, ts)
 }
 
 /// How a request failed, for any kind of response.
@@ -52,9 +90,9 @@ pub(crate) trait Response: Default + Send + 'static {
     fn exec_details(&mut self) -> Option<&mut ExecDetailsV2>;
 }
 
-/// Implements [`Request`] for requests that have an envelope, with the field of their timestamp.
+/// Implements [`Request`]: the field of the timestamp, and what is checked here.
 macro_rules! requests {
-    ($($request:ty $(, $start_ts:ident)?;)*) => {$(
+    ($($request:ty $(, $start_ts:ident)? $(=> |$req:ident| $check:expr)?;)*) => {$(
         impl Request for $request {
             fn context(&self) -> &Context {
                 self.get_context()
@@ -63,23 +101,28 @@ macro_rules! requests {
             fn start_ts(&self) -> u64 {
                 0 $(+ self.$start_ts())?
             }
+
+            fn check(&self) -> storage::Result<()> {
+                $(let $req = self; $check?;)?
+                Ok(())
+            }
         }
     )*};
 }
 
 requests! {
-    GetRequest, get_version;
-    BatchGetRequest, get_version;
-    ScanRequest, get_version;
+    GetRequest, get_version => |req| read_ts("version", req.get_version());
+    BatchGetRequest, get_version => |req| read_ts("version", req.get_version());
+    ScanRequest, get_version => |req| read_ts("version", req.get_version());
+    ScanLockRequest, get_max_version => |req| read_ts("max_version", req.get_max_version());
     PrewriteRequest, get_start_version;
-    CommitRequest, get_start_version;
-    CleanupRequest, get_start_version;
-    BatchRollbackRequest, get_start_version;
-    CheckTxnStatusRequest, get_lock_ts;
-    TxnHeartBeatRequest, get_start_version;
-    ResolveLockRequest, get_start_version;
-    ScanLockRequest, get_max_version;
-    MvccGetByStartTsRequest, get_start_ts;
+    CommitRequest, get_start_version => |req| some_keys(req.get_keys());
+    CleanupRequest, get_start_version => |req| some_key(req.get_key());
+    BatchRollbackRequest, get_start_version => |req| some_keys(req.get_keys());
+    CheckTxnStatusRequest, get_lock_ts => |req| some_key(req.get_primary_key());
+    TxnHeartBeatRequest, get_start_version => |req| some_key(req.get_primary_lock());
+    ResolveLockRequest, get_start_version => |req| some_keys(req.get_keys());
+    MvccGetByStartTsRequest, get_start_ts => |req| txn_ts("start_ts", req.get_start_ts());
     MvccGetByKeyRequest;
     DeleteRangeRequest;
     RawGetRequest;

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use api_version::KvFormat;
+use futures::future::{Either, ready};
 use grpcio::{RpcContext, RpcStatus, RpcStatusCode, UnarySink};
 use kv::Engine;
 use kvproto::kvrpcpb;
@@ -18,7 +19,7 @@ use runtime::Clock;
 use storage::Storage;
 use tracker::{RequestInfo, TrackerHandle};
 
-use crate::message::{Request, Response};
+use crate::message::{Request, Response, respond};
 use crate::rpc_table::{self, RpcId};
 use crate::{details, metrics, raw, txn};
 
@@ -89,7 +90,13 @@ impl<E: Engine, L: LockManager, F: KvFormat> Service<E, L, F> {
             request_source: source.clone(),
         };
         let tracker = TrackerHandle::begin(info, arrived.as_nanos());
-        let answer = future(&self.storage, request, tracker.clone());
+        let answer = match request.check() {
+            Ok(()) => Either::Left(future(&self.storage, request, tracker.clone())),
+            Err(error) => {
+                let region_id = request.context().get_region_id();
+                Either::Right(ready(respond(region_id, Err::<(), _>(error), |_, ()| {})))
+            }
+        };
         let clock = self.clock.clone();
         ctx.spawn(async move {
             let mut response = answer.await;

@@ -235,10 +235,11 @@ impl Bad<'_> {
 /// Each call fills a request and sends it: `bad!(check, rpc, Request, |req| ...)`.
 macro_rules! bad {
     ($bad:expr, $rpc:ident, $request:ty, |$req:ident| $fill:expr) => {{
-        let mut $req = <$request>::default();
-        $req.set_context($bad.fixture.context());
+        let mut request = <$request>::default();
+        request.set_context($bad.fixture.context());
+        let $req = &mut request;
         $fill;
-        $bad.check(stringify!($rpc), $bad.fixture.client.$rpc(&$req));
+        $bad.check(stringify!($rpc), $bad.fixture.client.$rpc(&request));
     }};
 }
 
@@ -514,6 +515,13 @@ fn timestamps_of_nobody() {
         req.set_start_version(9);
         req.set_commit_version(u64::MAX);
     });
+    // The largest version of a read is the latest one; zero is no moment to read at.
+    bad!(bad, kv_get, GetRequest, |req| req.set_key(KEY.to_vec()));
+    bad!(bad, kv_batch_get, BatchGetRequest, |req| req
+        .mut_keys()
+        .push(KEY.to_vec()));
+    bad!(bad, kv_scan, ScanRequest, |req| req.set_limit(1));
+    bad!(bad, kv_scan_lock, ScanLockRequest, |_req| {});
     stays_up(&fixture);
 }
 

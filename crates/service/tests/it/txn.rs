@@ -230,7 +230,9 @@ fn status_of_a_transaction() {
         request.set_caller_start_ts(caller);
         request.set_current_ts(current);
         request.set_rollback_if_not_exist(rollback);
-        fixture.client.kv_check_txn_status(&request).unwrap()
+        let response = fixture.client.kv_check_txn_status(&request).unwrap();
+        assert!(!response.has_region_error(), "{response:?}");
+        response
     };
     let none = status(start, start, start, false);
     assert_eq!(none.get_error().get_txn_not_found().get_start_ts(), start);
