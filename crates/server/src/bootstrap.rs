@@ -44,7 +44,7 @@ pub struct Identity {
 
 /// Finds or creates the identity of the store in `engine` and its region. `store` describes the store
 /// to the placement driver; its id is filled in here.
-pub async fn bootstrap<E: KvEngine>(
+pub(crate) async fn bootstrap<E: KvEngine>(
     engine: &E,
     pd: &dyn PdClient,
     mut store: metapb::Store,

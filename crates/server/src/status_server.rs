@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::{Error, Result};
 
 /// What the handlers read.
-pub trait StatusSource: Send + Sync + 'static {
+pub(crate) trait StatusSource: Send + Sync + 'static {
     /// Facts for `/status`.
     fn status(&self) -> serde_json::Value;
     /// The configuration in force, for `/config`.
@@ -29,7 +29,7 @@ pub trait StatusSource: Send + Sync + 'static {
 }
 
 /// A running status server.
-pub struct StatusServer {
+pub(crate) struct StatusServer {
     addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<()>,
@@ -39,7 +39,7 @@ type Source = Arc<dyn StatusSource>;
 
 impl StatusServer {
     /// Binds `addr` and serves from a thread of its own.
-    pub fn start(addr: &str, source: Source, runtime: &Runtime) -> Result<StatusServer> {
+    pub(crate) fn start(addr: &str, source: Source, runtime: &Runtime) -> Result<StatusServer> {
         let unbound = |error| Error::Bind {
             what: "status-addr",
             addr: addr.to_owned(),
@@ -70,12 +70,12 @@ impl StatusServer {
     }
 
     /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Stops: answers in progress are cut off, they are only reports.
-    pub async fn shutdown(mut self) {
+    pub(crate) async fn shutdown(mut self) {
         drop(self.stop.take());
         let _ = self.ended.await;
     }

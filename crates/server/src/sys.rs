@@ -8,7 +8,7 @@ use std::path::Path;
 const FALLBACK_MEMORY: u64 = 4 << 30;
 
 /// Memory that this process may use: the machine's, or less when its control group says so.
-pub fn memory_total() -> u64 {
+pub(crate) fn memory_total() -> u64 {
     let machine = std::fs::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| meminfo(&text));
@@ -32,21 +32,21 @@ fn meminfo(text: &str) -> Option<u64> {
 }
 
 /// Processors that this process may use.
-pub fn cpu_count() -> usize {
+pub(crate) fn cpu_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Space of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskSpace {
+pub(crate) struct DiskSpace {
     /// All of it.
-    pub capacity: u64,
+    pub(crate) capacity: u64,
     /// What an ordinary user may still write.
-    pub available: u64,
+    pub(crate) available: u64,
 }
 
 /// The space of the file system that holds `path`.
-pub fn disk_space(path: &Path) -> std::io::Result<DiskSpace> {
+pub(crate) fn disk_space(path: &Path) -> std::io::Result<DiskSpace> {
     let stats = rustix::fs::statvfs(path)?;
     let block = if stats.f_frsize == 0 {
         stats.f_bsize

@@ -27,7 +27,7 @@ pub static malloc_conf: &[u8; 82] =
 fn main() -> ExitCode {
     let flags = Flags::parse();
     match run(flags) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             say(&mut std::io::stderr(), &format!("tikv-server: {error:#}"));
             ExitCode::FAILURE
@@ -41,7 +41,8 @@ fn say(to: &mut impl std::io::Write, text: &str) {
     let _ = to.flush();
 }
 
-fn run(flags: Flags) -> anyhow::Result<()> {
+/// An error is one that nobody has logged: the log is not there yet.
+fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     let Loaded {
         mut config,
         warnings,
@@ -64,7 +65,7 @@ fn run(flags: Flags) -> anyhow::Result<()> {
             say(&mut std::io::stderr(), &format!("tikv-server: {warning}"));
         }
         say(&mut std::io::stdout(), "the configuration is fine");
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
 
     let _log = logger::init(config.logger()).context("cannot open the log")?;
@@ -72,7 +73,15 @@ fn run(flags: Flags) -> anyhow::Result<()> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    serve(config)
+    let log_is_elsewhere = !config.log.file.filename.is_empty();
+    if let Err(error) = serve(config) {
+        tracing::error!(error = format!("{error:#}"), "the server stops");
+        if log_is_elsewhere {
+            say(&mut std::io::stderr(), &format!("tikv-server: {error:#}"));
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {
@@ -84,9 +93,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
         data_dir = %data_dir.display(),
         "starting"
     );
-    let node = Node::start(config).inspect_err(|error| {
-        tracing::error!(%error, "the server does not start");
-    })?;
+    let node = Node::start(config)?;
     let addrs = node.addrs();
     tracing::info!(
         addr = addrs.advertised,

@@ -54,14 +54,20 @@ fn address(problems: &mut Vec<Problem>, key: &str, value: &str, empty: Empty) {
     }
 }
 
-/// An address that others dial: "any interface" is no place to go to.
-fn dialled(problems: &mut Vec<Problem>, key: &str, value: &str) {
-    address(problems, key, value, Empty::Allowed);
-    let host = value.rsplit_once(':').map_or(value, |(host, _)| host);
+/// An address that others dial: `advertised`, or `addr` when that is empty. "Any interface" is no place
+/// to go to.
+fn dialled(problems: &mut Vec<Problem>, key: &str, advertised: &str, addr: &str) {
+    address(problems, key, advertised, Empty::Allowed);
+    let told = if advertised.is_empty() {
+        addr
+    } else {
+        advertised
+    };
+    let host = told.rsplit_once(':').map_or(told, |(host, _)| host);
     if matches!(host, "0.0.0.0" | "[::]") {
         problems.push(Problem::new(
             key,
-            value,
+            told,
             "must be an address that others can dial",
         ));
     }
@@ -188,11 +194,17 @@ impl ServerConfig {
             &self.status_addr,
             Empty::Allowed,
         );
-        dialled(problems, "server.advertise-addr", self.advertised());
+        dialled(
+            problems,
+            "server.advertise-addr",
+            &self.advertise_addr,
+            &self.addr,
+        );
         dialled(
             problems,
             "server.advertise-status-addr",
-            self.advertised_status(),
+            &self.advertise_status_addr,
+            &self.status_addr,
         );
         within(
             problems,
@@ -467,15 +479,12 @@ impl PdConfig {
         }
         let embedded = &self.embedded;
         address(problems, "pd.embedded.addr", &embedded.addr, Empty::Refused);
-        if embedded.advertise_addr.is_empty() {
-            dialled(problems, "pd.embedded.advertise-addr", &embedded.addr);
-        } else {
-            dialled(
-                problems,
-                "pd.embedded.advertise-addr",
-                &embedded.advertise_addr,
-            );
-        }
+        dialled(
+            problems,
+            "pd.embedded.advertise-addr",
+            &embedded.advertise_addr,
+            &embedded.addr,
+        );
     }
 }
 
