@@ -1,4 +1,5 @@
 //! The program itself: it starts, says where, stops when told to, and explains its failures.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
@@ -31,23 +32,23 @@ fn command(args: &[&str]) -> Command {
 /// Starts it on a free port and reads the log up to the line that says it serves.
 fn start(data_dir: &Path) -> (Running, String) {
     let data_dir = data_dir.to_str().unwrap();
-    let mut child = command(&[
+    let args = [
         "--data-dir",
         data_dir,
         "--client-urls",
         "http://127.0.0.1:0",
-    ])
-    .spawn()
-    .unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
+    ];
+    let mut child = command(&args).spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let mut running = Running { child, log };
     let mut before = String::new();
     loop {
         let mut line = String::new();
-        if log.read_line(&mut line).unwrap() == 0 {
+        if running.log.read_line(&mut line).unwrap() == 0 {
             panic!("it ended early: {before}");
         }
         if line.contains("placement driver serves") {
-            return (Running { child, log }, line);
+            return (running, line);
         }
         before.push_str(&line);
     }

@@ -434,7 +434,7 @@ fn the_default_keyspace_exists() {
     let mut look = keyspacepb::LookupKeyspaceRequest::default();
     look.set_name("DEFAULT".to_owned());
     let response = granted!(world, client.lookup_keyspace(&call!(world, look)));
-    assert_eq!(response.get_keyspaces(), [keyspace.clone()]);
+    assert_eq!(response.get_keyspaces(), std::slice::from_ref(&keyspace));
     let mut all = keyspacepb::GetAllKeyspacesRequest::default();
     let response = granted!(world, client.get_all_keyspaces(&call!(world, all)));
     assert_eq!(response.get_keyspaces(), [keyspace]);
