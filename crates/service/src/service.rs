@@ -10,10 +10,15 @@ use std::time::Duration;
 
 use api_version::KvFormat;
 use futures::future::{Either, ready};
-use grpcio::{RpcContext, RpcStatus, RpcStatusCode, UnarySink};
+use grpcio::{
+    ClientStreamingSink, DuplexSink, RequestStream, RpcContext, RpcStatus, RpcStatusCode, UnarySink,
+};
 use kv::Engine;
 use kvproto::kvrpcpb;
-use kvproto::tikvpb::Tikv;
+use kvproto::raft_serverpb::{
+    Done, RaftMessage, SnapshotChunk, TabletSnapshotRequest, TabletSnapshotResponse,
+};
+use kvproto::tikvpb::{BatchCommandsRequest, BatchCommandsResponse, BatchRaftMessage, Tikv};
 use lock_manager::LockManager;
 use runtime::Clock;
 use storage::Storage;
@@ -136,7 +141,8 @@ macro_rules! handle_request {
     };
 }
 
-/// What is not named here answers `UNIMPLEMENTED`, by the default of the generated trait.
+/// What is not named here answers `UNIMPLEMENTED`, by the default of the generated trait. That default
+/// does not do for streams of requests; these stand at the end.
 impl<E: Engine, L: LockManager, F: KvFormat> Tikv for Service<E, L, F> {
     handle_request!(
         kv_get,
@@ -288,4 +294,67 @@ impl<E: Engine, L: LockManager, F: KvFormat> Tikv for Service<E, L, F> {
         kvrpcpb::RawCASRequest,
         kvrpcpb::RawCASResponse
     );
+
+    fn raft(
+        &mut self,
+        ctx: RpcContext<'_>,
+        stream: RequestStream<RaftMessage>,
+        sink: ClientStreamingSink<Done>,
+    ) {
+        unserved(&ctx, stream, sink.fail(unimplemented()));
+    }
+
+    fn batch_raft(
+        &mut self,
+        ctx: RpcContext<'_>,
+        stream: RequestStream<BatchRaftMessage>,
+        sink: ClientStreamingSink<Done>,
+    ) {
+        unserved(&ctx, stream, sink.fail(unimplemented()));
+    }
+
+    fn snapshot(
+        &mut self,
+        ctx: RpcContext<'_>,
+        stream: RequestStream<SnapshotChunk>,
+        sink: ClientStreamingSink<Done>,
+    ) {
+        unserved(&ctx, stream, sink.fail(unimplemented()));
+    }
+
+    fn tablet_snapshot(
+        &mut self,
+        ctx: RpcContext<'_>,
+        stream: RequestStream<TabletSnapshotRequest>,
+        sink: DuplexSink<TabletSnapshotResponse>,
+    ) {
+        unserved(&ctx, stream, sink.fail(unimplemented()));
+    }
+
+    fn batch_commands(
+        &mut self,
+        ctx: RpcContext<'_>,
+        stream: RequestStream<BatchCommandsRequest>,
+        sink: DuplexSink<BatchCommandsResponse>,
+    ) {
+        unserved(&ctx, stream, sink.fail(unimplemented()));
+    }
+}
+
+fn unimplemented() -> RpcStatus {
+    RpcStatus::new(RpcStatusCode::UNIMPLEMENTED)
+}
+
+/// Refuses an RPC with a stream of requests. A stream that is dropped before the status has left
+/// cancels the call, and the client reads that instead of the status, so it is kept until then.
+fn unserved<T: Send + 'static>(
+    ctx: &RpcContext<'_>,
+    stream: RequestStream<T>,
+    refusal: impl Future<Output = grpcio::Result<()>> + Send + 'static,
+) {
+    ctx.spawn(async move {
+        // The client may have gone.
+        let _ = refusal.await;
+        drop(stream);
+    });
 }

@@ -66,7 +66,7 @@ pub struct Loaded<C> {
 }
 
 /// Reads `text` over the defaults of `C`.
-pub fn load<C>(text: &str) -> Result<Loaded<C>, Vec<Problem>>
+pub(super) fn load<C>(text: &str) -> Result<Loaded<C>, Vec<Problem>>
 where
     C: Serialize + DeserializeOwned + Default,
 {

@@ -10,7 +10,7 @@ mod sections;
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::load::Loaded;
 pub use self::sections::{
@@ -42,9 +42,20 @@ pub struct Config {
     /// The placement driver.
     pub pd: PdConfig,
     /// The engine.
+    #[serde(serialize_with = "without_cache")]
     pub rocksdb: engine_rocks::Config,
     /// Redaction.
     pub security: SecurityConfig,
+}
+
+/// The size of the cache has one key, `storage.block-cache.capacity`; the engine's own is not shown.
+fn without_cache<S: Serializer>(
+    rocksdb: &engine_rocks::Config,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let mut table = toml::Table::try_from(rocksdb).map_err(serde::ser::Error::custom)?;
+    table.remove("block-cache-size");
+    table.serialize(serializer)
 }
 
 /// One value that cannot be used.

@@ -45,10 +45,6 @@ pub fn text() -> String {
     let defaults = Table::try_from(Config::default()).unwrap_or_default();
     let mut sections: BTreeMap<String, Vec<(String, Value)>> = BTreeMap::new();
     for (key, value) in load::leaves(&defaults) {
-        // Never read: the cache has one key, and it is another one.
-        if key == "rocksdb.block-cache-size" {
-            continue;
-        }
         let (section, name) = match key.rsplit_once('.') {
             Some((section, name)) => (section.to_owned(), name.to_owned()),
             None => (String::new(), key),

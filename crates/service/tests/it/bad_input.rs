@@ -194,10 +194,11 @@ fn another_region_epoch_peer_or_store_gets_its_region_error() {
 fn bytes_that_are_no_message_are_an_internal_error() {
     let fixture = Fixture::new();
     for rpc in RPCS.iter().filter(|rpc| rpc.state == State::Live) {
+        // An endless tag, a context that is a number, and a text that is longer than the message.
         for bytes in [
             &[0xff; 16][..],
-            &[0x0a, 0x7f],
-            &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f],
+            &[0x08, 0x01],
+            &[0x0a, 0x03, 0xc2, 0x01, 0x7f],
         ] {
             match fixture.call_bytes(rpc.name, bytes) {
                 Err(grpcio::Error::RpcFailure(status)) => {
@@ -208,7 +209,7 @@ fn bytes_that_are_no_message_are_an_internal_error() {
                         status.message()
                     );
                 }
-                other => panic!("{}: {other:?}", rpc.name),
+                other => panic!("{} took {bytes:02x?}: {other:?}", rpc.name),
             }
         }
     }
