@@ -12,6 +12,9 @@ const SCHEDULER_CONCURRENCY_MAX: usize = 2 * 1024 * 1024;
 const MAX_KEY_SIZE_MIN: u64 = 9;
 const MAX_KEY_SIZE_MAX: u64 = 64 * 1024;
 
+/// Smallest limit of pending writes: a series of commands and the command it is at must fit beside others.
+const PENDING_WRITE_THRESHOLD_MIN: ReadableSize = ReadableSize::mb(1);
+
 /// What to do with a timestamp that the placement driver cannot have handed out yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -118,10 +121,10 @@ impl Config {
             format!("from {SCHEDULER_CONCURRENCY_MIN} to {SCHEDULER_CONCURRENCY_MAX}"),
         );
         require(
-            self.scheduler_pending_write_threshold.0 > 0,
+            self.scheduler_pending_write_threshold >= PENDING_WRITE_THRESHOLD_MIN,
             "scheduler-pending-write-threshold",
             self.scheduler_pending_write_threshold.to_string(),
-            "above 0".to_owned(),
+            format!("at least {PENDING_WRITE_THRESHOLD_MIN}"),
         );
         require(
             (MAX_KEY_SIZE_MIN..=MAX_KEY_SIZE_MAX).contains(&self.max_key_size.0),

@@ -92,6 +92,17 @@ pub(crate) fn check_range(start: &[u8], end: Option<&[u8]>) -> Result<()> {
     }
 }
 
+/// The same for transactional keys; the error names them as the client knows them.
+pub(crate) fn check_key_range(start: &Key, end: Option<&Key>) -> Result<()> {
+    match end {
+        Some(end) if start > end => {
+            let raw = |key: &Key| key.to_raw().unwrap_or_default();
+            check_range(&raw(start), Some(&raw(end)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The error for a range, with keys in hexadecimal.
 pub(crate) fn invalid_range(start: &[u8], end: &[u8], reason: &'static str) -> Error {
     Error::InvalidRange {

@@ -19,7 +19,7 @@ use mvcc::{
 use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp, TsSet};
 
-use crate::limits::{ReadBudget, check_range, invalid_range};
+use crate::limits::{ReadBudget, check_key_range};
 use crate::{Error, Result, Storage, statistics};
 
 /// Keys that a scan passes before it lets other tasks of the pool run.
@@ -83,6 +83,12 @@ fn point_range(key: &Key) -> (Key, Key) {
     (key.clone(), Key::from_encoded(end))
 }
 
+/// A commit timestamp goes out only to whom it was promised: a value read through a lock has none.
+fn asked_for(entry: ValueEntry, need_commit_ts: bool) -> ValueEntry {
+    let commit_ts = entry.commit_ts.filter(|_| need_commit_ts);
+    ValueEntry { commit_ts, ..entry }
+}
+
 impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     /// The value of `key` at `ts`.
     pub fn get(
@@ -105,7 +111,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             let mut getter = view.point_getter(snapshot, need_commit_ts);
             let found = getter.get(&key);
             statistics::record(KIND, &getter.take_statistics(), &tracker);
-            Ok(found?)
+            Ok(found?.map(|entry| asked_for(entry, need_commit_ts)))
         })
     }
 
@@ -129,7 +135,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             let ranges = keys.iter().map(point_range).collect();
             let snapshot = this.read_snapshot(ctx, ts, ranges, &tracker).await?;
             let mut getter = view.point_getter(snapshot, need_commit_ts);
-            let pairs = this.get_each(&mut getter, keys).await;
+            let pairs = this.get_each(&mut getter, keys, need_commit_ts).await;
             statistics::record(KIND, &getter.take_statistics(), &tracker);
             pairs
         })
@@ -139,6 +145,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         &self,
         getter: &mut PointGetter<S>,
         keys: Vec<Key>,
+        need_commit_ts: bool,
     ) -> Result<Vec<Result<KvPair>>> {
         let mut budget = ReadBudget::new(&self.limits);
         let mut pairs = Vec::new();
@@ -151,7 +158,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
                 Ok(Some(entry)) => {
                     let raw = key.to_raw().map_err(mvcc::Error::InvalidKey)?;
                     budget.take(raw.len() + entry.value.len())?;
-                    pairs.push(Ok((raw, entry)));
+                    pairs.push(Ok((raw, asked_for(entry, need_commit_ts))));
                 }
                 // A read-committed read with timestamp check conflicts key by key, too.
                 Err(error @ (mvcc::Error::KeyIsLocked(_) | mvcc::Error::WriteConflict { .. })) => {
@@ -261,8 +268,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         for bound in [&lower, &upper].into_iter().flatten() {
             self.limits.check_bound(bound)?;
         }
-        if let (Some(lower), Some(upper)) = (&lower, &upper) {
-            check_range(lower.as_encoded(), Some(upper.as_encoded()))?;
+        if let Some(lower) = &lower {
+            check_key_range(lower, upper.as_ref())?;
         }
         Ok((lower, upper))
     }
@@ -283,11 +290,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         ctx.set_replica_read(false);
         let envelope = ctx.clone();
         self.spawn_read(KIND, &envelope, max_version, &tracker.clone(), async move {
-            if let (Some(start), Some(end)) = (&start, &end)
-                && start > end
-            {
-                let reason = "the start lies after the end";
-                return Err(invalid_range(start.as_encoded(), end.as_encoded(), reason));
+            if let Some(start) = &start {
+                check_key_range(start, end.as_ref())?;
             }
             this.concurrency_manager.update_max_ts(max_version, KIND)?;
             let fill_cache = !ctx.get_not_fill_cache();

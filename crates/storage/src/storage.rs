@@ -20,7 +20,7 @@ use txn_types::{Key, TimeStamp};
 use yatp::Pool;
 
 use crate::deadline::Deadline;
-use crate::limits::{Limits, check_range, invalid_range};
+use crate::limits::{Limits, check_key_range, invalid_range};
 use crate::txn::command::TxnCommand;
 use crate::txn::scheduler::{Scheduler, SchedulerParts, answer, task_options};
 use crate::{Config, Error, Result, metrics, statistics};
@@ -149,9 +149,10 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         if end.is_encoded_from(b"") {
             // An absent end would erase everything to the end of the region; nobody who means that leaves it out.
             let reason = "the end must not be empty";
-            return Err(invalid_range(start.as_encoded(), b"", reason));
+            let start = start.to_raw().unwrap_or_default();
+            return Err(invalid_range(&start, b"", reason));
         }
-        check_range(start.as_encoded(), Some(end.as_encoded()))
+        check_key_range(start, Some(end))
     }
 
     /// Runs a read on the read pool. A read whose caller is gone is not begun.

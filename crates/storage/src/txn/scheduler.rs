@@ -37,6 +37,9 @@ use crate::{Config, Error, Result, metrics};
 
 type Waker = oneshot::Sender<()>;
 
+/// What a series of commands holds in memory between two of them, roughly: one batch of locks.
+const SERIES_BYTES: usize = 32 * 1024;
+
 struct Shared<E, L> {
     engine: E,
     lock_manager: L,
@@ -221,9 +224,11 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         answer(admitted)
     }
 
-    /// Runs work that only reads on the scheduler's pool, for commands that read before they write.
-    pub(crate) fn spawn<T, Fut>(
+    /// Runs a series of commands as one task, admitted like a command: it counts `SERIES_BYTES` beside what its
+    /// commands count themselves.
+    pub(crate) fn run_series<T, Fut>(
         &self,
+        kind: &'static str,
         ctx: &Context,
         work: Fut,
     ) -> impl Future<Output = Result<T>> + Send + 'static + use<E, L, T, Fut>
@@ -231,15 +236,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         T: Send + 'static,
         Fut: Future<Output = Result<T>> + Send + 'static,
     {
-        let (sender, receiver) = oneshot::channel();
-        let spawned = self
-            .shared
-            .pool
-            .spawn(task_options(ctx, 0), async move {
-                let _ = sender.send(work.await);
-            })
-            .map_err(|_| Error::Closed);
-        answer(spawned.map(|()| receiver))
+        answer(self.admit(kind, SERIES_BYTES, task_options(ctx, 0), move || work))
     }
 
     fn envelope(

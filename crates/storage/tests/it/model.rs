@@ -398,3 +398,13 @@ fn transactions_agree_with_the_model() {
 fn one_seed_gives_one_history() {
     assert_eq!(run(MemEngine::new(), 7), run(MemEngine::new(), 7));
 }
+
+#[test]
+fn both_engines_have_the_same_history() {
+    for seed in [3, 11] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = engine_rocks::Config::default();
+        let rocks = engine_rocks::RocksEngine::open(dir.path(), &config).unwrap();
+        assert_eq!(run(rocks, seed), run(MemEngine::new(), seed), "seed {seed}");
+    }
+}

@@ -27,6 +27,9 @@ use crate::txn::command::TxnCommand;
 use crate::txn::scheduler::Scheduler;
 use crate::{Error, Result};
 
+/// The label of a whole region's resolving; its rounds have their own.
+const SERIES: &str = "resolve_region";
+
 /// Locks that one read phase collects.
 const SCAN_LOCKS: usize = 256;
 
@@ -106,7 +109,7 @@ impl TxnCommand for ResolveLock {
                     // A task of its own, so that a client that goes away does not leave the region half done.
                     let envelope = ctx.clone();
                     let rounds = resolve_region(scheduler.clone(), ctx, status, tracker);
-                    scheduler.spawn(&envelope, rounds).await
+                    scheduler.run_series(SERIES, &envelope, rounds).await
                 }
             }
         }
