@@ -1,5 +1,7 @@
 //! Integration tests of the storage layer, through its public interface only.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod driver;
 mod golden;
 mod limits;
