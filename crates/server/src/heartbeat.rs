@@ -187,10 +187,10 @@ pub(crate) fn store_description(
     store.set_status_address(addrs.advertised_status.clone());
     store.set_version(crate::COMPATIBLE_VERSION.to_owned());
     store.set_start_timestamp(i64::try_from(started).unwrap_or(i64::MAX));
-    if let Ok(program) = std::env::current_exe() {
-        if let Some(dir) = program.parent() {
-            store.set_deploy_path(dir.display().to_string());
-        }
+    if let Ok(program) = std::env::current_exe()
+        && let Some(dir) = program.parent()
+    {
+        store.set_deploy_path(dir.display().to_string());
     }
     for (key, value) in &config.server.labels {
         let mut label = metapb::StoreLabel::default();

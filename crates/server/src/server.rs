@@ -12,12 +12,15 @@ use grpcio::{Environment, ServerCredentials};
 use kv::Engine;
 use lock_manager::LockManager;
 use runtime::Runtime;
-use service::{HealthService, Service, ServiceIdentity, ServingStatus};
+use service::{HealthService, InFlight, Service, ServiceIdentity, ServingStatus};
 use storage::Storage;
 
 use crate::builder::{BuilderFactory, GrpcBuilderFactory as _, ServiceFactory};
 use crate::config::ServerConfig;
 use crate::{Error, Result};
+
+/// How long calls that were cut off have to wind up.
+const CUT_OFF_MAX: Duration = Duration::from_millis(500);
 
 /// How a server is set up, apart from what it serves.
 pub struct ServerOptions {
@@ -34,6 +37,7 @@ pub struct ServerOptions {
 /// A gRPC server of a store.
 pub struct Server {
     grpc: grpcio::Server,
+    in_flight: InFlight,
     health: HealthService,
     runtime: Runtime,
     drain: Duration,
@@ -58,6 +62,7 @@ impl Server {
         } = options;
         let drain = config.graceful_shutdown_timeout.0;
         let service = Service::new(storage, identity, runtime.clock.clone());
+        let in_flight = service.in_flight();
         let factory = BuilderFactory::new(service, health.clone(), more, config, memory_quota);
         let mut grpc = factory
             .create_builder(env)
@@ -67,6 +72,7 @@ impl Server {
             .map_err(|error| Error::Grpc(format!("cannot listen on {addr}: {error}")))?;
         Ok(Server {
             grpc,
+            in_flight,
             health,
             runtime: runtime.clone(),
             drain,
@@ -83,16 +89,22 @@ impl Server {
     /// off the rest.
     pub async fn shutdown(mut self) {
         self.health.shutdown();
-        let drained = self.grpc.shutdown();
+        let mut drained = self.grpc.shutdown();
+        let none = self.in_flight.none();
+        if self.runtime.timer.timeout(self.drain, none).await.is_err() {
+            let requests = self.in_flight.count();
+            tracing::warn!(requests, timeout = ?self.drain, "requests in progress are cut off");
+        }
+        // What is left are watchers, connections that say nothing, and what took too long.
+        self.grpc.cancel_all_calls();
         if self
             .runtime
             .timer
-            .timeout(self.drain, drained)
+            .timeout(CUT_OFF_MAX, &mut drained)
             .await
             .is_err()
         {
-            tracing::warn!(timeout = ?self.drain, "requests in progress are cut off");
-            self.grpc.cancel_all_calls();
+            tracing::debug!("gRPC has connections that do not end");
         }
     }
 }

@@ -5,6 +5,7 @@
 mod details;
 pub mod errors;
 mod health;
+mod in_flight;
 mod message;
 pub mod metrics;
 mod raw;
@@ -13,5 +14,6 @@ mod service;
 mod txn;
 
 pub use health::{HealthService, ServingStatus};
+pub use in_flight::InFlight;
 pub use message::Failure;
 pub use service::{Service, ServiceIdentity};

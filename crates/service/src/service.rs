@@ -24,6 +24,7 @@ use runtime::Clock;
 use storage::Storage;
 use tracker::{RequestInfo, TrackerHandle};
 
+use crate::in_flight::InFlight;
 use crate::message::{Request, Response, respond};
 use crate::rpc_table::{self, RpcId};
 use crate::{details, metrics, raw, txn};
@@ -42,6 +43,7 @@ pub struct Service<E: Engine, L: LockManager, F: KvFormat> {
     storage: Storage<E, L, F>,
     identity: ServiceIdentity,
     clock: Clock,
+    in_flight: InFlight,
 }
 
 impl<E: Engine, L: LockManager, F: KvFormat> Clone for Service<E, L, F> {
@@ -50,6 +52,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Clone for Service<E, L, F> {
             storage: self.storage.clone(),
             identity: self.identity,
             clock: self.clock.clone(),
+            in_flight: self.in_flight.clone(),
         }
     }
 }
@@ -62,7 +65,13 @@ impl<E: Engine, L: LockManager, F: KvFormat> Service<E, L, F> {
             storage,
             identity,
             clock,
+            in_flight: InFlight::default(),
         }
+    }
+
+    /// The requests that this service and its clones have in progress.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.clone()
     }
 
     /// What all RPCs have in common.
@@ -103,6 +112,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Service<E, L, F> {
             }
         };
         let clock = self.clock.clone();
+        let counted = self.in_flight.begin();
         ctx.spawn(async move {
             let mut response = answer.await;
             let elapsed: Duration = clock.now().saturating_duration_since(arrived);
@@ -116,6 +126,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Service<E, L, F> {
                     tracing::debug!(rpc = rpc.rpc().handler, %error, "response not delivered");
                 }
             }
+            drop(counted);
         });
     }
 

@@ -1,4 +1,5 @@
 //! The server: flags, log, one node, signals. Everything else is in the `server` crate.
+#![doc = include_str!("../README.md")]
 
 mod flags;
 

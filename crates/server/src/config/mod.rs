@@ -21,6 +21,9 @@ pub use self::sections::{
 use crate::{Error, Result, sys};
 use online_config::ReadableSize;
 
+/// What a message holds besides the keys and values of a write.
+const MESSAGE_OVERHEAD: u64 = 1 << 20;
+
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -109,6 +112,15 @@ impl Config {
         self.readpool.validate(&mut problems);
         self.raftstore.validate(&mut problems);
         self.pd.validate(&mut problems);
+        let (message, write) = (
+            self.server.max_grpc_recv_msg_len,
+            self.storage.storage.max_write_size,
+        );
+        if message.0 < write.0.saturating_add(MESSAGE_OVERHEAD) {
+            let allowed = format!("must be 1MiB above storage.max-write-size, which is {write}");
+            let key = "server.max-grpc-recv-msg-len";
+            problems.push(Problem::new(key, &message.to_string(), allowed));
+        }
         for problem in self.rocksdb.validate() {
             problems.push(Problem::new("rocksdb", "(section)", problem));
         }

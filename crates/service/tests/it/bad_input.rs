@@ -352,16 +352,6 @@ fn over_long_keys() {
             req.set_end_key(end.to_vec());
         });
     }
-    // What ends a transaction is never refused for the length of a key, and finds nothing here.
-    let not_found = Bad {
-        fixture: &fixture,
-        expected: "txn_lock_not_found",
-    };
-    bad!(not_found, kv_commit, CommitRequest, |req| {
-        req.mut_keys().push(long.clone());
-        req.set_start_version(9);
-        req.set_commit_version(10);
-    });
     stays_up(&fixture);
 }
 

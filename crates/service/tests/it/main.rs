@@ -1,5 +1,11 @@
 //! The service over a real gRPC server and client, on an engine in memory.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_imports,
+    reason = "a fixture that fails is a test that fails; a test names dozens of messages"
+)]
+
 mod bad_input;
 mod coverage;
 mod fixture;
