@@ -101,6 +101,21 @@ pub enum Error {
     Unsupported(String),
 }
 
+impl Error {
+    /// Logs damage of the stored data: somebody must look at it, whatever the client does with its answer. Keys stay
+    /// out of the log.
+    pub(crate) fn log_damage(&self, command: &'static str) {
+        let damage = match self {
+            Error::Mvcc(mvcc::Error::DefaultNotFound { .. }) => "long value missing",
+            Error::Mvcc(mvcc::Error::Corruption { .. }) => "entry unreadable",
+            Error::Mvcc(mvcc::Error::Inconsistent { .. }) => "records contradict each other",
+            Error::Kv(kv::Error::Engine(engine_traits::Error::Corruption(_))) => "engine corrupted",
+            _ => return,
+        };
+        tracing::error!(command, damage, "stored data is damaged");
+    }
+}
+
 impl From<mvcc::Error> for Error {
     fn from(error: mvcc::Error) -> Self {
         match error {

@@ -183,6 +183,9 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
                 Ok(()) => work.await,
                 Err(error) => Err(error),
             };
+            if let Err(error) = &result {
+                error.log_damage(kind);
+            }
             statistics::record_read(&tracker, submitted, begun, clock.now());
             let _ = sender.send(result);
         };

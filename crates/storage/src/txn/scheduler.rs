@@ -287,7 +287,13 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let task = async move {
             let result = work.await;
             drop(admission);
-            let stage = if result.is_ok() { "done" } else { "error" };
+            let stage = match &result {
+                Ok(_) => "done",
+                Err(error) => {
+                    error.log_damage(kind);
+                    "error"
+                }
+            };
             metrics::STAGE_TOTAL.with_label_values(&[kind, stage]).inc();
             let _ = sender.send(result);
         };

@@ -239,14 +239,14 @@ impl World {
             }
             "mvcc" => {
                 let read = self.storage.mvcc_by_key(ctx, key("key"), tracker());
-                self.run(read).map(|info| vec![format!("{info:?}")])
+                self.run(read).map(|info| vec![proto(&info)])
             }
             "mvcc-start" => {
                 let read = self.storage.mvcc_by_start_ts(ctx, call.ts("ts"), tracker());
                 self.run(read).map(|found| match found {
                     None => vec!["nothing".to_owned()],
                     Some((key, info)) => {
-                        vec![show::bytes(&key.to_raw().unwrap()), format!("{info:?}")]
+                        vec![show::bytes(&key.to_raw().unwrap()), proto(&info)]
                     }
                 })
             }
@@ -416,6 +416,19 @@ fn status(status: TxnStatus) -> String {
         }
         other => format!("{other:?}"),
     }
+}
+
+/// The message as it travels, long values by their length.
+fn proto(info: &kvrpcpb::MvccInfo) -> String {
+    if *info == kvrpcpb::MvccInfo::default() {
+        return "nothing".to_owned();
+    }
+    let mut info = info.clone();
+    for value in info.mut_values().iter_mut() {
+        let shown = show::bytes(value.get_value()).into_bytes();
+        value.set_value(shown);
+    }
+    format!("{info:?}")
 }
 
 fn value(found: Option<&[u8]>) -> String {
