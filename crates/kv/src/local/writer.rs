@@ -107,16 +107,15 @@ impl<E: KvEngine> Writer<E> {
     }
 
     fn commit(&self, batch: E::WriteBatch) -> engine_traits::Result<()> {
-        fail::fail_point!("local_engine_before_sync", |_| Err(injected()));
+        fail::fail_point!("local_engine_before_sync", |_| Err(
+            engine_traits::Error::Io("injected before the sync".into())
+        ));
         self.engine.write(batch, &WriteOptions::SYNCED)?;
-        fail::fail_point!("local_engine_after_sync", |_| Err(injected()));
+        fail::fail_point!("local_engine_after_sync", |_| Err(
+            engine_traits::Error::Io("injected after the sync".into())
+        ));
         Ok(())
     }
-}
-
-#[cfg(feature = "failpoints")]
-fn injected() -> engine_traits::Error {
-    engine_traits::Error::Io("injected by a fail point".into())
 }
 
 fn add_to_batch(
