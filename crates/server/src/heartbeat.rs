@@ -16,7 +16,7 @@ use runtime::{Instant, Runtime, Shutdown};
 use txn_types::TimeStamp;
 
 use crate::bootstrap::Identity;
-use crate::sys;
+use crate::{metrics, sys};
 
 /// How far beyond the last known timestamp of the oracle a client's may lie.
 const MAX_TS_DRIFT: Duration = Duration::from_secs(60);
@@ -107,6 +107,9 @@ impl<E: KvEngine> Heartbeats<E> {
             }
             Err(error) => tracing::warn!(%error, "space of the data directory is unknown"),
         }
+        metrics::store_size("capacity", stats.get_capacity());
+        metrics::store_size("available", stats.get_available());
+        metrics::store_size("used", used);
         stats
     }
 

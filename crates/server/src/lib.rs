@@ -9,10 +9,12 @@ mod data_dir;
 mod engines;
 mod error;
 mod heartbeat;
+mod metrics;
 mod net;
 mod node;
 mod server;
 pub mod signal;
+mod status_listener;
 mod status_server;
 mod sys;
 

@@ -19,6 +19,8 @@ use crate::builder::{BuilderFactory, GrpcBuilderFactory as _, ServiceFactory};
 use crate::config::ServerConfig;
 use crate::{Error, Result};
 
+/// How long answers that have been given may take to leave.
+const LAST_WORD_MAX: Duration = Duration::from_millis(200);
 /// How long calls that were cut off have to wind up.
 const CUT_OFF_MAX: Duration = Duration::from_millis(500);
 
@@ -95,7 +97,12 @@ impl Server {
             let requests = self.in_flight.count();
             tracing::warn!(requests, timeout = ?self.drain, "requests in progress are cut off");
         }
-        // What is left are watchers, connections that say nothing, and what took too long.
+        // What is left are watchers that read their last word, connections that say nothing, and
+        // what took too long.
+        let last_word = self.runtime.timer.timeout(LAST_WORD_MAX, &mut drained);
+        if last_word.await.is_ok() {
+            return;
+        }
         self.grpc.cancel_all_calls();
         if self
             .runtime

@@ -16,7 +16,11 @@ use prometheus::{Encoder as _, TextEncoder};
 use runtime::Runtime;
 use serde::Deserialize;
 
+use crate::status_listener::BoundedListener;
 use crate::{Error, Result};
+
+/// Monitors are few; more is a mistake or an attack.
+const CONNECTIONS_MAX: usize = 64;
 
 /// What the handlers read.
 pub(crate) trait StatusSource: Send + Sync + 'static {
@@ -89,6 +93,7 @@ async fn serve(listener: TcpListener, router: Router, stopped: oneshot::Receiver
             return;
         }
     };
+    let listener = BoundedListener::new(listener, CONNECTIONS_MAX);
     let serving = axum::serve(listener, router).into_future();
     tokio::select! {
         result = serving => {

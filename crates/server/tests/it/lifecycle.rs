@@ -1,11 +1,16 @@
 //! Start, stop, restart; two nodes at once; starts that must fail, and why.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::executor::block_on;
 use grpcio::{ChannelBuilder, Environment};
 use kvproto::healthpb::{
     HealthCheckRequest, HealthCheckResponse_ServingStatus as Status, HealthClient,
 };
+use online_config::ReadableDuration;
 use server::{Error, Node, NodeBuilder};
 
 use crate::fixture::{MemEngines, client, config, context, get, http_get, put, start, stop};
@@ -141,7 +146,7 @@ fn data_of_one_cluster_is_not_served_in_another() {
 fn health_and_readiness_follow_the_node() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path(), &MemEngines::new());
-    let env = std::sync::Arc::new(Environment::new(1));
+    let env = Arc::new(Environment::new(1));
     let channel = ChannelBuilder::new(env).connect(&node.addrs().advertised);
     let health = HealthClient::new(channel);
     let response = health.check(&HealthCheckRequest::default()).unwrap();
@@ -168,4 +173,29 @@ fn a_request_for_another_cluster_is_refused() {
         other => panic!("{other:?}"),
     }
     stop(node);
+}
+
+#[test]
+fn a_stop_ends_watchers_and_does_not_wait_for_silent_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.server.graceful_shutdown_timeout = ReadableDuration::secs(60);
+    let node = NodeBuilder::new(config)
+        .start_on(MemEngines::new())
+        .unwrap();
+    let silent = TcpStream::connect(node.addrs().listen.unwrap()).unwrap();
+    let env = Arc::new(Environment::new(1));
+    let channel = ChannelBuilder::new(env).connect(&node.addrs().advertised);
+    let health = HealthClient::new(channel);
+    let mut watched = health.watch(&HealthCheckRequest::default()).unwrap();
+    let mut next = || block_on(watched.next()).map(|message| message.map(|it| it.get_status()));
+    assert_eq!(next().unwrap().unwrap(), Status::SERVING);
+
+    let clock = runtime::Clock::system();
+    let began = clock.now();
+    stop(node);
+    assert!(clock.now().saturating_duration_since(began) < Duration::from_secs(30));
+    assert_eq!(next().unwrap().unwrap(), Status::NOT_SERVING);
+    assert!(next().is_none_or(|message| message.is_err()));
+    drop(silent);
 }

@@ -32,6 +32,11 @@ fn pages() {
         "{body}"
     );
 
+    assert!(
+        body.contains("tikv_store_size_bytes{type=\"capacity\"}"),
+        "{body}"
+    );
+
     let (line, body) = http_get(addr, "/ready?verbose=1");
     assert!(line.contains("200"), "{line}");
     let ready: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -40,5 +45,19 @@ fn pages() {
 
     let (line, _) = http_get(addr, "/nothing");
     assert!(line.contains("404"), "{line}");
+    stop(node);
+}
+
+#[test]
+fn idle_connections_are_bounded_and_give_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path(), &MemEngines::new());
+    let addr = node.addrs().status.unwrap();
+    let idle: Vec<_> = (0..80)
+        .map(|_| std::net::TcpStream::connect(addr).unwrap())
+        .collect();
+    drop(idle);
+    let (line, _) = http_get(addr, "/ready");
+    assert!(line.contains("200"), "{line}");
     stop(node);
 }
