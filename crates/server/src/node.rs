@@ -251,7 +251,7 @@ impl Parts {
             addrs.status = Some(status.addr());
             self.status = Some(status);
         }
-        addrs.pd = self.start_pd(&config, &engines)?;
+        addrs.pd = self.start_pd(&config, &engines, on_fatal.clone())?;
         let pd_client = self.connect_pd(&addrs.pd).await?;
 
         let engine = engines.open_kv(&self.data_dir.kv(), &config)?;
@@ -287,7 +287,12 @@ impl Parts {
 
 impl Parts {
     /// Starts the embedded placement driver, unless there is another. Returns the addresses.
-    fn start_pd<E: Engines>(&mut self, config: &Config, engines: &E) -> Result<Vec<String>> {
+    fn start_pd<E: Engines>(
+        &mut self,
+        config: &Config,
+        engines: &E,
+        on_fatal: OnFatal,
+    ) -> Result<Vec<String>> {
         if !config.pd.endpoints.is_empty() {
             return Ok(config.pd.endpoints.clone());
         }
@@ -303,6 +308,7 @@ impl Parts {
             client_urls: vec![reserved.addr().to_string()],
             advertise_client_urls: vec![net::advertised(advertised, reserved.addr())],
             version: crate::COMPATIBLE_VERSION.to_owned(),
+            on_fatal,
             ..pd::PdConfig::default()
         };
         let server = pd::Server::start(pd_config, engine, &self.runtime)

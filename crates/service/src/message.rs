@@ -34,14 +34,25 @@ pub(crate) trait Request: Send + 'static {
     fn check(&self) -> storage::Result<()>;
 }
 
-/// A key that names something. The length of a key is the storage's matter: what only ends a
-/// transaction is never refused for it.
+/// The longest key that any configuration allows. What only ends a transaction is never refused for
+/// the limit in force, because a lock that exists must stay removable after the limit was lowered;
+/// but a key beyond this one cannot have a lock.
+const ANY_KEY_SIZE_MAX: usize = 64 << 10;
+
+fn possible_key(key: &[u8]) -> storage::Result<()> {
+    let (size, limit) = (key.len(), ANY_KEY_SIZE_MAX);
+    if size > limit {
+        return Err(storage::Error::KeyTooLarge { size, limit });
+    }
+    Ok(())
+}
+
+/// A key that names something.
 fn some_key(key: &[u8]) -> storage::Result<()> {
     if key.is_empty() {
-        Err(storage::Error::EmptyKey)
-    } else {
-        Ok(())
+        return Err(storage::Error::EmptyKey);
     }
+    possible_key(key)
 }
 
 fn some_keys<'a>(keys: impl IntoIterator<Item = &'a Vec<u8>>) -> storage::Result<()> {
@@ -114,7 +125,11 @@ requests! {
     GetRequest, get_version => |req| read_ts("version", req.get_version());
     BatchGetRequest, get_version => |req| read_ts("version", req.get_version());
     ScanRequest, get_version => |req| read_ts("version", req.get_version());
-    ScanLockRequest, get_max_version => |req| read_ts("max_version", req.get_max_version());
+    ScanLockRequest, get_max_version => |req| {
+        possible_key(req.get_start_key())?;
+        possible_key(req.get_end_key())?;
+        read_ts("max_version", req.get_max_version())
+    };
     PrewriteRequest, get_start_version;
     CommitRequest, get_start_version => |req| some_keys(req.get_keys());
     CleanupRequest, get_start_version => |req| some_key(req.get_key());

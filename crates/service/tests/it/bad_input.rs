@@ -356,6 +356,38 @@ fn over_long_keys() {
 }
 
 #[test]
+fn keys_that_no_store_can_hold() {
+    let fixture = Fixture::new();
+    let bad = Bad {
+        fixture: &fixture,
+        expected: "KeyTooLarge { size: 1048576, limit: 65536 }",
+    };
+    let long = || vec![b'k'; 1 << 20];
+    bad!(bad, kv_commit, CommitRequest, |req| {
+        req.mut_keys().push(long());
+        req.set_start_version(9);
+        req.set_commit_version(10);
+    });
+    bad!(bad, kv_cleanup, CleanupRequest, |req| req.set_key(long()));
+    bad!(bad, kv_batch_rollback, BatchRollbackRequest, |req| {
+        req.mut_keys().push(long())
+    });
+    bad!(bad, kv_check_txn_status, CheckTxnStatusRequest, |req| {
+        req.set_primary_key(long())
+    });
+    bad!(bad, kv_txn_heart_beat, TxnHeartBeatRequest, |req| {
+        req.set_primary_lock(long())
+    });
+    bad!(bad, kv_resolve_lock, ResolveLockRequest, |req| {
+        req.mut_keys().push(long())
+    });
+    bad!(bad, kv_scan_lock, ScanLockRequest, |req| {
+        req.set_start_key(long())
+    });
+    stays_up(&fixture);
+}
+
+#[test]
 fn values_past_the_limit() {
     let fixture = Fixture::new();
     let bad = Bad {
