@@ -44,7 +44,26 @@ fn run(machine: &Machine, selection: &Selection, vars: &[(&str, &str)]) -> anyho
             machine.target_directory().join("debug"),
         );
     }
-    process::run(&mut command)
+    process::run(&mut command)?;
+    if selection.filter.is_none() && selection.packages.is_empty() {
+        process::run(&mut fail_point_tests(machine.cargo()))?;
+    }
+    Ok(())
+}
+
+/// Crates whose tests switch fail points on.
+const WITH_FAIL_POINTS: [&str; 2] = ["kv", "storage"];
+
+/// A fail point acts on every thread of a process, so these tests run without the others; they
+/// stand in modules called `failpoints`.
+fn fail_point_tests(mut command: Command) -> Command {
+    command.args(["test", "--no-fail-fast", "--test", "it"]);
+    for package in WITH_FAIL_POINTS {
+        command.args(["--package", package]);
+        command.args(["--features", &format!("{package}/failpoints")]);
+    }
+    command.args(["--", "failpoints::", "--test-threads", "1"]);
+    command
 }
 
 /// Everything, in one cargo command: cargo unites the features of what it builds together, so a
@@ -92,6 +111,15 @@ mod tests {
         assert_eq!(
             shown(Some("latch"), &["storage"]),
             "cargo --package storage latch"
+        );
+    }
+
+    #[test]
+    fn fail_points_run_alone() {
+        assert_eq!(
+            process::show(&fail_point_tests(Command::new("cargo"))),
+            "cargo test --no-fail-fast --test it --package kv --features kv/failpoints \
+             --package storage --features storage/failpoints -- failpoints:: --test-threads 1"
         );
     }
 }

@@ -1,5 +1,5 @@
 //! Failures at the moments around the sync that only a fail point can hit. The points belong to
-//! the whole process, so this is one test: `cargo test -p kv --features failpoints failpoints`.
+//! the whole process, so this is one test: `cargo test -p kv --features failpoints failpoints::`.
 
 use engine_mem::MemEngine;
 use engine_traits::Cf;

@@ -343,20 +343,25 @@ fn released_locks_are_told_after_the_write() {
     assert_eq!(heard, [(b"a".to_vec(), Some(20)), (b"b".to_vec(), None)]);
 }
 
+/// Fail points belong to the whole process, so `cargo xtask test` runs these by themselves.
 #[cfg(feature = "failpoints")]
-#[test]
-fn failure_before_the_write_releases_everything_and_writes_nothing() {
-    let scenario = fail::FailScenario::setup();
-    fail::cfg("storage_before_write", "1*return->off").unwrap();
-    let world = World::new(1);
-    let keys: [&[u8]; 1] = [b"a"];
-    let command = || prewrite(world.context(), 10, &keys, b"v");
-    let failed = world.run(world.storage.sched_txn_command(command(), tracker()));
-    assert!(matches!(failed, Err(Error::Closed)));
-    assert!(!is_locked(&world.engine, b"a"));
-    assert_idle(&world);
-    world
-        .run(world.storage.sched_txn_command(command(), tracker()))
-        .unwrap();
-    scenario.teardown();
+mod failpoints {
+    use super::*;
+
+    #[test]
+    fn failure_before_the_write_releases_everything_and_writes_nothing() {
+        let scenario = fail::FailScenario::setup();
+        fail::cfg("storage_before_write", "1*return->off").unwrap();
+        let world = World::new(1);
+        let keys: [&[u8]; 1] = [b"a"];
+        let command = || prewrite(world.context(), 10, &keys, b"v");
+        let failed = world.run(world.storage.sched_txn_command(command(), tracker()));
+        assert!(matches!(failed, Err(Error::Closed)));
+        assert!(!is_locked(&world.engine, b"a"));
+        assert_idle(&world);
+        world
+            .run(world.storage.sched_txn_command(command(), tracker()))
+            .unwrap();
+        scenario.teardown();
+    }
 }
