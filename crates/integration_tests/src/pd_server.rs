@@ -82,6 +82,12 @@ impl PdServer {
     }
 }
 
+impl Drop for PdServer {
+    fn drop(&mut self) {
+        process::keep_if_failing(&mut self.home);
+    }
+}
+
 async fn launch(
     home: &Path,
     previous: Option<SocketAddr>,

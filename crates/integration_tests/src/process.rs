@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tempfile::TempDir;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How much of a log a failing test prints.
@@ -147,6 +148,20 @@ impl Drop for Process {
                     self.log_tail()
                 );
             }
+        }
+    }
+}
+
+/// Leaves the files of a server to whoever looks into why a test failed.
+pub(crate) fn keep_if_failing(home: &mut TempDir) {
+    if std::thread::panicking() {
+        home.disable_cleanup(true);
+        #[allow(
+            clippy::print_stderr,
+            reason = "the harness shows it with the failing test"
+        )]
+        {
+            eprintln!("kept {}", home.path().display());
         }
     }
 }

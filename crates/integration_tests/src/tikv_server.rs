@@ -131,11 +131,6 @@ impl TikvServer {
         }
     }
 
-    /// Its configuration file.
-    pub fn config_file(&self) -> PathBuf {
-        config_file(self.home.path())
-    }
-
     /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
         data_dir(self.home.path())
@@ -230,19 +225,18 @@ impl TikvServer {
     }
 }
 
+impl Drop for TikvServer {
+    fn drop(&mut self) {
+        process::keep_if_failing(&mut self.home);
+    }
+}
+
 fn data_dir(home: &Path) -> PathBuf {
     home.join("data")
 }
 
 fn config_file(home: &Path) -> PathBuf {
     home.join("config.toml")
-}
-
-fn config(builder: &ServerBuilder, addresses: &Addresses) -> String {
-    format!(
-        "pd.embedded.addr = \"{}\"\n{}",
-        addresses.pd, builder.config
-    )
 }
 
 fn copy_directory(from: &Path, to: &Path) -> anyhow::Result<()> {
@@ -268,7 +262,7 @@ async fn launch(
     let binary = binaries::tikv_server()?;
     let mut addresses = previous.unwrap_or_else(Addresses::choose);
     for _ in 0..PORT_ATTEMPTS {
-        std::fs::write(config_file(home), config(builder, &addresses)).context("write config")?;
+        std::fs::write(config_file(home), &builder.config).context("write the configuration")?;
         let arguments = arguments(builder, home, &addresses);
         let mut process =
             Process::spawn("tikv-server", &binary, &arguments, &home.join("server.log"))?;
@@ -324,8 +318,9 @@ fn arguments(builder: &ServerBuilder, home: &Path, addresses: &Addresses) -> Vec
     .into_iter()
     .flat_map(|(flag, value)| [flag.to_owned(), value])
     .collect();
-    if let Some(endpoints) = &builder.pd_endpoints {
-        arguments.extend(["--pd-endpoints".to_owned(), endpoints.clone()]);
+    match &builder.pd_endpoints {
+        Some(endpoints) => arguments.extend(["--pd-endpoints".to_owned(), endpoints.clone()]),
+        None => arguments.extend(["--pd-addr".to_owned(), addresses.pd.to_string()]),
     }
     arguments.extend(builder.arguments.iter().cloned());
     arguments

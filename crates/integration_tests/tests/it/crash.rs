@@ -50,6 +50,8 @@ struct Model {
     /// Acknowledged operations, by kind: a test without load would prove nothing.
     acknowledged: Acknowledged,
     round: u32,
+    /// The server has been told to die, or will be at once: nothing is an answer any more.
+    dying: bool,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +74,7 @@ impl Model {
             violations: Vec::new(),
             acknowledged: Acknowledged::default(),
             round: 0,
+            dying: false,
         }
     }
 }
@@ -84,6 +87,14 @@ impl Shared {
     fn with<T>(&self, change: impl FnOnce(&mut Model) -> T) -> T {
         change(&mut self.0.lock().unwrap())
     }
+}
+
+/// What ends a load.
+enum End {
+    /// The server is killed.
+    Kill,
+    /// The clients go away.
+    Clients,
 }
 
 struct Crashes {
@@ -118,7 +129,8 @@ impl Crashes {
     }
 
     /// Load for a while, from clients that are gone afterwards.
-    fn load(&mut self, length: Duration, end: impl FnOnce(&mut TikvServer)) {
+    fn load(&mut self, length: Duration, end: End) {
+        self.model.with(|model| model.dying = false);
         let clients = runtime();
         let seed = self.rng.random();
         clients.spawn(load::run(
@@ -128,7 +140,10 @@ impl Crashes {
         ));
         // The length of the load is what is random here; nothing is awaited.
         let _ = clients.block_on(async { timeout(length, pending::<()>()).await });
-        end(&mut self.server);
+        if let End::Kill = end {
+            self.model.with(|model| model.dying = true);
+            self.server.kill().unwrap();
+        }
         clients.shutdown_timeout(Duration::from_secs(10));
     }
 
@@ -136,7 +151,7 @@ impl Crashes {
     fn round(&mut self, round: u32) -> anyhow::Result<()> {
         self.model.with(|model| model.round = round);
         let length = Duration::from_millis(self.rng.random_range(0..LOAD_MS_MAX));
-        self.load(length, |server| server.kill().unwrap());
+        self.load(length, End::Kill);
         self.runtime
             .block_on(self.server.restart())
             .context("restart")?;
@@ -302,7 +317,7 @@ fn nothing_is_lost_in_a_hundred_kills() {
 fn a_server_that_forgets_is_caught() {
     let mut crashes = Crashes::start(seed());
     let length = Duration::from_millis(LOAD_MS_MAX);
-    crashes.load(length, |server| server.kill().unwrap());
+    crashes.load(length, End::Kill);
     crashes.runtime.block_on(crashes.server.restart()).unwrap();
     crashes
         .runtime
@@ -316,9 +331,13 @@ fn a_server_that_forgets_is_caught() {
     // Until something that can be forgotten was acknowledged.
     let before = crashes.model.with(|model| model.acknowledged.transfers);
     while crashes.model.with(|model| model.acknowledged.transfers) == before {
-        crashes.load(length, |_| {});
+        crashes.load(length, End::Clients);
     }
     crashes.server.kill().unwrap();
+    // The placement driver has forgotten too, and would be caught first.
+    crashes
+        .model
+        .with(|model| model.timestamps = Timestamps::default());
     let forgetful = crashes
         .runtime
         .block_on(TikvServer::builder().start_in(earlier))
