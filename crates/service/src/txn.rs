@@ -241,14 +241,11 @@ pub(crate) fn future_check_txn_status<E: Engine, L: LockManager, F: KvFormat>(
     req: CheckTxnStatusRequest,
     tracker: TrackerHandle,
 ) -> impl Future<Output = CheckTxnStatusResponse> + Send + 'static + use<E, L, F> {
-    let primary = req.get_primary_key().to_vec();
-    run::<CheckTxnStatus, _, _, _, _, _, _>(storage, req, tracker, move |resp, status| {
-        txn_status(resp, status, primary);
-    })
+    run::<CheckTxnStatus, _, _, _, _, _, _>(storage, req, tracker, txn_status)
 }
 
 /// The table of client.md 5.2: clients panic on any other combination of fields.
-fn txn_status(resp: &mut CheckTxnStatusResponse, status: TxnStatus, primary: Vec<u8>) {
+fn txn_status(resp: &mut CheckTxnStatusResponse, status: TxnStatus) {
     let action = match status {
         TxnStatus::RolledBack => Action::NoAction,
         TxnStatus::TtlExpire => Action::TTLExpireRollback,
@@ -264,6 +261,8 @@ fn txn_status(resp: &mut CheckTxnStatusResponse, status: TxnStatus, primary: Vec
             min_commit_ts_pushed,
         } => {
             resp.set_lock_ttl(lock.ttl);
+            // The key is the transaction's primary, also where the client asked about another key.
+            let primary = lock.primary.clone();
             resp.set_lock_info(lock.into_lock_info(primary));
             if min_commit_ts_pushed {
                 Action::MinCommitTSPushed

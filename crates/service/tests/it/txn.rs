@@ -265,6 +265,31 @@ fn status_of_a_transaction() {
 }
 
 #[test]
+fn status_asked_on_a_secondary_names_the_primary() {
+    let fixture = Fixture::new();
+    let mut prewrite = PrewriteRequest::default();
+    prewrite.set_context(fixture.context());
+    prewrite.set_primary_lock(b"p".to_vec());
+    prewrite.set_start_version(ts(1000));
+    prewrite.set_lock_ttl(3000);
+    let mut mutation = Mutation::default();
+    mutation.set_key(b"s".to_vec());
+    mutation.set_value(b"v".to_vec());
+    prewrite.mut_mutations().push(mutation);
+    let prewritten = fixture.client.kv_prewrite(&prewrite).unwrap();
+    assert!(prewritten.get_errors().is_empty(), "{prewritten:?}");
+
+    let mut request = CheckTxnStatusRequest::default();
+    request.set_context(fixture.context());
+    request.set_primary_key(b"s".to_vec());
+    request.set_lock_ts(ts(1000));
+    request.set_current_ts(ts(1001));
+    let response = fixture.client.kv_check_txn_status(&request).unwrap();
+    assert_eq!(response.get_lock_info().get_key(), b"p", "{response:?}");
+    assert_eq!(response.get_lock_info().get_primary_lock(), b"p");
+}
+
+#[test]
 fn locks_are_found_and_resolved() {
     let fixture = Fixture::new();
     for (key, start_ts) in [("a", 10), ("b", 11), ("c", 12)] {
