@@ -321,9 +321,10 @@ mod tests {
     fn events(answer: Option<Result<()>>, before_the_stream: bool) -> Vec<String> {
         let (sender, receiver) = oneshot::channel();
         let mut sender = Some(sender);
-        let mut send = || match (sender.take(), answer.clone()) {
-            (Some(sender), Some(answer)) => sender.send(answer).unwrap_or_default(),
-            _ => {}
+        let mut send = || {
+            if let (Some(sender), Some(answer)) = (sender.take(), answer.clone()) {
+                sender.send(answer).unwrap();
+            }
         };
         if before_the_stream {
             send();
