@@ -5,19 +5,30 @@ use std::io;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// Blocks until the process is asked to stop. From then on another SIGTERM or SIGINT ends the process
-/// at once, with status 1.
-pub fn wait_for_stop() -> io::Result<&'static str> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let name = match signals.forever().next() {
-        Some(SIGINT) => "SIGINT",
-        _ => "SIGTERM",
-    };
-    // Exits from inside the handler: whatever hangs, this does not.
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, armed())?;
+/// The signals that stop a server, caught from the moment this exists.
+#[derive(Debug)]
+pub struct StopSignals(Signals);
+
+impl StopSignals {
+    /// Catches the signals. To be called before anybody can know that the server is ready: who is
+    /// told so may ask it to stop at once, and must get an orderly stop.
+    pub fn register() -> io::Result<StopSignals> {
+        Signals::new([SIGINT, SIGTERM]).map(StopSignals)
     }
-    Ok(name)
+
+    /// Blocks until the process is asked to stop. From then on another SIGTERM or SIGINT ends the
+    /// process at once, with status 1.
+    pub fn wait(mut self) -> io::Result<&'static str> {
+        let name = match self.0.forever().next() {
+            Some(SIGINT) => "SIGINT",
+            _ => "SIGTERM",
+        };
+        // Exits from inside the handler: whatever hangs, this does not.
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(signal, 1, armed())?;
+        }
+        Ok(name)
+    }
 }
 
 fn armed() -> std::sync::Arc<std::sync::atomic::AtomicBool> {

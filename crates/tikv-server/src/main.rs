@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use server::config::{Config, Loaded};
-use server::{Error, Node, signal};
+use server::signal::StopSignals;
+use server::{Error, Node};
 
 use crate::flags::Flags;
 
@@ -94,6 +95,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
         data_dir = %data_dir.display(),
         "starting"
     );
+    let signals = StopSignals::register().context("cannot handle signals")?;
     let node = Node::start(config)?;
     let addrs = node.addrs();
     tracing::info!(
@@ -112,7 +114,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
             data_dir.display()
         ),
     );
-    let signal = signal::wait_for_stop().context("cannot wait for signals")?;
+    let signal = signals.wait().context("cannot wait for signals")?;
     tracing::info!(signal, within = ?stop_within, "stopping; another signal forces it");
     futures::executor::block_on(node.shutdown());
     tracing::info!("stopped");

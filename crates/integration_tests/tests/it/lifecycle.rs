@@ -150,6 +150,16 @@ async fn sigterm_stops_it_under_load_and_with_open_connections() {
 }
 
 #[tokio::test]
+async fn a_stop_right_after_the_start_is_orderly() {
+    let mut server = TikvServer::start().await.unwrap();
+    for _ in 0..5 {
+        server.stop().await.unwrap();
+        server.restart().await.unwrap();
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_data_directory_has_one_server() {
     let mut server = TikvServer::start().await.unwrap();
     // Everything but the directory is its own.
