@@ -3,7 +3,6 @@
 
 mod settings;
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -21,16 +20,19 @@ use crate::settings::{Flags, Settings};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn main() -> ExitCode {
-    match run(Flags::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+fn main() {
+    let status = match run(Flags::parse()) {
+        Ok(()) => 0,
         Err(error) => {
             // For the person at the terminal, beside the log.
             let text = format!("pd-server: {error:#}\n");
             let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
-            ExitCode::FAILURE
+            1
         }
-    }
+    };
+    // Everything is closed. What C++ has registered for the end of a process must not run: a thread
+    // that has used RocksDB and ends meanwhile locks a mutex that is gone, and RocksDB aborts.
+    signal_hook::low_level::exit(status)
 }
 
 fn run(flags: Flags) -> anyhow::Result<()> {

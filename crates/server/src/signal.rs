@@ -1,4 +1,5 @@
-//! Waiting for the operator: SIGTERM and SIGINT ask for a stop, a second one forces it.
+//! Waiting for the operator: SIGTERM and SIGINT ask for a stop, a second one forces it. And the very
+//! end of the process.
 
 use std::io;
 
@@ -33,4 +34,14 @@ impl StopSignals {
 
 fn armed() -> std::sync::Arc<std::sync::atomic::AtomicBool> {
     std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true))
+}
+
+/// Ends the process without running what C++ has registered for its end. Everything must be closed
+/// and flushed before.
+///
+/// A thread that has used RocksDB and ends while the library's static objects are being destroyed
+/// locks a mutex that is gone, and RocksDB aborts the process: an orderly stop would look like a
+/// crash.
+pub fn leave(status: i32) -> ! {
+    signal_hook::low_level::exit(status)
 }

@@ -3,14 +3,13 @@
 
 mod flags;
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use server::config::{Config, Loaded};
 use server::signal::StopSignals;
-use server::{Error, Node};
+use server::{Error, Node, signal};
 
 use crate::flags::Flags;
 
@@ -26,15 +25,15 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 pub static malloc_conf: &[u8; 82] =
     b"background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0,narenas:4,tcache:true\0";
 
-fn main() -> ExitCode {
-    let flags = Flags::parse();
-    match run(flags) {
-        Ok(code) => code,
-        Err(error) => {
-            say(&mut std::io::stderr(), &format!("tikv-server: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+const SUCCESS: i32 = 0;
+const FAILURE: i32 = 1;
+
+fn main() {
+    let status = run(Flags::parse()).unwrap_or_else(|error| {
+        say(&mut std::io::stderr(), &format!("tikv-server: {error:#}"));
+        FAILURE
+    });
+    signal::leave(status)
 }
 
 /// For the person at the terminal, beside the log. A terminal that is gone is no reason to fail.
@@ -44,7 +43,7 @@ fn say(to: &mut impl std::io::Write, text: &str) {
 }
 
 /// An error is one that nobody has logged: the log is not there yet.
-fn run(flags: Flags) -> anyhow::Result<ExitCode> {
+fn run(flags: Flags) -> anyhow::Result<i32> {
     let Loaded {
         mut config,
         warnings,
@@ -67,7 +66,7 @@ fn run(flags: Flags) -> anyhow::Result<ExitCode> {
             say(&mut std::io::stderr(), &format!("tikv-server: {warning}"));
         }
         say(&mut std::io::stdout(), "the configuration is fine");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(SUCCESS);
     }
 
     let _log = logger::init(config.logger()).context("cannot open the log")?;
@@ -81,9 +80,9 @@ fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         if log_is_elsewhere {
             say(&mut std::io::stderr(), &format!("tikv-server: {error:#}"));
         }
-        return Ok(ExitCode::FAILURE);
+        return Ok(FAILURE);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(SUCCESS)
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {
