@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rand::{Rng as _, RngCore, SeedableRng};
-use rand_chacha::ChaCha12Rng;
+use rand::rngs::ChaCha12Rng;
+use rand::{Rng as _, RngExt as _, SeedableRng};
 
 /// A random stream. Clones draw from the same stream; [`Rng::fork`] begins another.
 #[derive(Clone)]
@@ -14,8 +14,9 @@ pub struct Rng(Arc<Mutex<ChaCha12Rng>>);
 impl Rng {
     /// A stream that nobody can repeat.
     #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "the seam itself")]
     pub fn from_os() -> Self {
-        Self::new(ChaCha12Rng::from_os_rng())
+        Self::new(rand::make_rng())
     }
 
     /// The stream of `seed`.

@@ -22,7 +22,7 @@ use anyhow::{Context, ensure};
 use integration_tests::TikvServer;
 use integration_tests::history::{Bank, Counters, Registers, Timestamps, Value};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tikv_client::{KvPair, RawClient, Transaction, TransactionClient};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;

@@ -8,7 +8,7 @@
 
 use integration_tests::history::Transfer;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tikv_client::{CheckLevel, Config, RawClient, Timestamp, TimestampExt, TransactionOptions};
 
 use super::{ACCOUNTS, Client, GROUP_KEYS, Model, Shared, account_key, group_key, receipt_prefix};
