@@ -14,12 +14,12 @@ mod view;
 pub use conflict::{IsolationLevel, ReplicaRead, check_lock_conflict};
 pub use error::{Error, PessimisticLockLoss, Result, WriteConflictReason};
 pub use mvcc_info::{MvccInfo, find_start_ts, mvcc_info};
-pub use point_getter::{PointGetter, PointGetterBuilder};
+pub use point_getter::PointGetter;
 pub use reader::{OverlappedWrite, ScannedLocks, SnapshotReader, TxnCommitRecord};
-pub use scanner::{Direction, KvPair, Scanner, ScannerBuilder};
+pub use scanner::{Direction, KvPair, Scanner};
 pub use statistics::{CfStatistics, Statistics};
 pub use txn::{MvccTxn, PendingLock};
-pub use view::ValueEntry;
+pub use view::{ReadView, ValueEntry};
 
 /// Steps that a cursor takes one by one before it seeks, and the distance from which a reader
 /// trusts the last-change pointer of a record instead of walking.

@@ -29,23 +29,35 @@ pub struct ValueEntry {
     pub commit_ts: Option<TimeStamp>,
 }
 
-/// The parameters of a read.
-#[derive(Clone)]
-pub(crate) struct View {
-    pub(crate) ts: TimeStamp,
-    pub(crate) isolation: IsolationLevel,
-    pub(crate) bypass: TsSet,
-    pub(crate) access: TsSet,
-    pub(crate) replica_read: ReplicaRead,
-    pub(crate) fill_cache: bool,
-    /// The caller wants to know where values were committed, so locks cannot stand in for records.
-    pub(crate) need_commit_ts: bool,
-    /// The caller does not want values.
-    pub(crate) key_only: bool,
+/// The parameters of a read: what a [`PointGetter`](crate::PointGetter) or a
+/// [`Scanner`](crate::Scanner) takes for the state of the data.
+///
+/// Start from [`ReadView::new`] and set what differs.
+#[derive(Clone, Debug)]
+pub struct ReadView {
+    /// The newest commit that the read sees.
+    pub ts: TimeStamp,
+    /// What the read may see of other transactions.
+    pub isolation: IsolationLevel,
+    /// Transactions whose locks are no obstacle.
+    pub bypass: TsSet,
+    /// Transactions known to be committed, whose locks are read as versions.
+    pub access: TsSet,
+    /// Whether a replica other than the leader serves the read.
+    pub replica_read: ReplicaRead,
+    /// Whether blocks that are read stay in the cache.
+    pub fill_cache: bool,
+    /// Whether every value must come with its commit timestamp. A lock cannot stand in for a record
+    /// then, so this turns [`access`](Self::access) off.
+    pub need_commit_ts: bool,
+    /// Leaves values out: the read only tells whether keys exist.
+    pub key_only: bool,
 }
 
-impl View {
-    pub(crate) fn new(ts: TimeStamp) -> Self {
+impl ReadView {
+    /// Reads at `ts` with snapshot isolation and nothing special.
+    #[must_use]
+    pub fn new(ts: TimeStamp) -> Self {
         Self {
             ts,
             isolation: IsolationLevel::Si,

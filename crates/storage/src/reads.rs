@@ -13,8 +13,8 @@ use kv::{Engine, SnapshotContext};
 use kvproto::kvrpcpb::{self, Context, LockInfo};
 use lock_manager::LockManager;
 use mvcc::{
-    Direction, IsolationLevel, KvPair, PointGetter, PointGetterBuilder, ReplicaRead, Scanner,
-    ScannerBuilder, SnapshotReader, Statistics, ValueEntry,
+    Direction, KvPair, PointGetter, ReadView, ReplicaRead, Scanner, SnapshotReader, Statistics,
+    ValueEntry,
 };
 use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp, TsSet};
@@ -38,41 +38,19 @@ pub struct ScanOptions {
     pub sample_step: usize,
 }
 
-/// How one request reads.
-struct ReadView {
-    ts: TimeStamp,
-    isolation: IsolationLevel,
-    bypass: TsSet,
-    access: TsSet,
-    replica_read: ReplicaRead,
-    fill_cache: bool,
-}
-
-impl ReadView {
-    fn new(ctx: &mut Context, ts: TimeStamp) -> Self {
-        Self {
-            ts,
-            isolation: ctx.get_isolation_level().into(),
-            bypass: TsSet::from_u64s(&ctx.take_resolved_locks()),
-            access: TsSet::from_u64s(&ctx.take_committed_locks()),
-            replica_read: if ctx.get_replica_read() {
-                ReplicaRead::Yes
-            } else {
-                ReplicaRead::No
-            },
-            fill_cache: !ctx.get_not_fill_cache(),
-        }
-    }
-
-    fn point_getter<S: kv::Snapshot>(self, snapshot: S, need_commit_ts: bool) -> PointGetter<S> {
-        PointGetterBuilder::new(snapshot, self.ts)
-            .isolation_level(self.isolation)
-            .bypass_locks(self.bypass)
-            .access_locks(self.access)
-            .replica_read(self.replica_read)
-            .fill_cache(self.fill_cache)
-            .need_commit_ts(need_commit_ts)
-            .build()
+/// How the request of `ctx` reads at `ts`.
+fn read_view(ctx: &mut Context, ts: TimeStamp) -> ReadView {
+    ReadView {
+        isolation: ctx.get_isolation_level().into(),
+        bypass: TsSet::from_u64s(&ctx.take_resolved_locks()),
+        access: TsSet::from_u64s(&ctx.take_committed_locks()),
+        replica_read: if ctx.get_replica_read() {
+            ReplicaRead::Yes
+        } else {
+            ReplicaRead::No
+        },
+        fill_cache: !ctx.get_not_fill_cache(),
+        ..ReadView::new(ts)
     }
 }
 
@@ -105,10 +83,13 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         self.spawn_read(KIND, &envelope, ts, &tracker.clone(), async move {
             this.check_read_keys(CommandKind::Get, &ctx, std::slice::from_ref(&key))?;
             this.raise_max_ts(KIND, &ctx, ts)?;
-            let view = ReadView::new(&mut ctx, ts);
+            let view = ReadView {
+                need_commit_ts,
+                ..read_view(&mut ctx, ts)
+            };
             let ranges = vec![point_range(&key)];
             let snapshot = this.read_snapshot(ctx, ts, ranges, &tracker).await?;
-            let mut getter = view.point_getter(snapshot, need_commit_ts);
+            let mut getter = PointGetter::new(snapshot, view);
             let found = getter.get(&key);
             statistics::record(KIND, &getter.take_statistics(), &tracker);
             Ok(found?.map(|entry| asked_for(entry, need_commit_ts)))
@@ -131,10 +112,13 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         self.spawn_read(KIND, &envelope, ts, &tracker.clone(), async move {
             this.check_read_keys(CommandKind::BatchGet, &ctx, &keys)?;
             this.raise_max_ts(KIND, &ctx, ts)?;
-            let view = ReadView::new(&mut ctx, ts);
+            let view = ReadView {
+                need_commit_ts,
+                ..read_view(&mut ctx, ts)
+            };
             let ranges = keys.iter().map(point_range).collect();
             let snapshot = this.read_snapshot(ctx, ts, ranges, &tracker).await?;
-            let mut getter = view.point_getter(snapshot, need_commit_ts);
+            let mut getter = PointGetter::new(snapshot, view);
             let pairs = this.get_each(&mut getter, keys, need_commit_ts).await;
             statistics::record(KIND, &getter.take_statistics(), &tracker);
             pairs
@@ -190,7 +174,10 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             if options.limit == 0 {
                 return Ok(Vec::new());
             }
-            let view = ReadView::new(&mut ctx, ts);
+            let view = ReadView {
+                key_only: options.key_only,
+                ..read_view(&mut ctx, ts)
+            };
             let unbounded = || Key::from_encoded(Vec::new());
             let ranges = vec![(
                 lower.clone().unwrap_or_else(unbounded),
@@ -202,16 +189,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             } else {
                 Direction::Forward
             };
-            let mut scanner = ScannerBuilder::new(snapshot, view.ts)
-                .range(lower, upper)
-                .direction(direction)
-                .isolation_level(view.isolation)
-                .bypass_locks(view.bypass)
-                .access_locks(view.access)
-                .replica_read(view.replica_read)
-                .fill_cache(view.fill_cache)
-                .key_only(options.key_only)
-                .build()?;
+            let mut scanner = Scanner::new(snapshot, view, direction, (lower, upper))?;
             let pairs = this.collect_pairs(&mut scanner, options).await;
             statistics::record(KIND, &scanner.take_statistics(), &tracker);
             pairs

@@ -6,8 +6,8 @@ use engine_mem::MemEngine;
 use engine_rocks::RocksEngine;
 use engine_traits::KvEngine;
 use mvcc::{
-    Direction, Error, IsolationLevel, PointGetterBuilder, ReplicaRead, ScannerBuilder,
-    SnapshotReader, TxnCommitRecord, ValueEntry,
+    Direction, Error, IsolationLevel, PointGetter, ReadView, ReplicaRead, Scanner, SnapshotReader,
+    TxnCommitRecord, ValueEntry,
 };
 use proptest::prelude::*;
 use txn_types::{Key, TimeStamp, TsSet, WriteType};
@@ -53,18 +53,21 @@ fn outcome(answer: mvcc::Result<Option<ValueEntry>>) -> Outcome {
     }
 }
 
+fn view(read: &Read) -> ReadView {
+    ReadView {
+        isolation: isolation(read.level),
+        bypass: TsSet::from_u64s(&read.bypass),
+        access: TsSet::from_u64s(&read.access),
+        replica_read: replica(read),
+        need_commit_ts: read.need_commit_ts,
+        key_only: read.key_only,
+        ..ReadView::new(read.ts.into())
+    }
+}
+
 /// Point reads of every key through one reader, and through one reader each.
 fn check_gets<E: KvEngine>(store: &Store<E>, keys: &[KeyHistory], read: &Read) {
-    let build = || {
-        PointGetterBuilder::new(store.snapshot(), read.ts.into())
-            .isolation_level(isolation(read.level))
-            .bypass_locks(TsSet::from_u64s(&read.bypass))
-            .access_locks(TsSet::from_u64s(&read.access))
-            .replica_read(replica(read))
-            .need_commit_ts(read.need_commit_ts)
-            .key_only(read.key_only)
-            .build()
-    };
+    let build = || PointGetter::new(store.snapshot(), view(read));
     let mut shared = build();
     for key in keys.iter().chain(keys.iter().rev()) {
         let expected = key.read(read);
@@ -115,17 +118,8 @@ fn expected_scan(keys: &[KeyHistory], read: &Read, scan: &Scan) -> Vec<(Vec<u8>,
 
 fn check_scan<E: KvEngine>(store: &Store<E>, keys: &[KeyHistory], read: &Read, scan: &Scan) {
     let bound = |raw: &Option<Vec<u8>>| raw.as_ref().map(|raw| Key::from_raw(raw));
-    let mut scanner = ScannerBuilder::new(store.snapshot(), read.ts.into())
-        .direction(scan.direction)
-        .range(bound(&scan.from), bound(&scan.to))
-        .isolation_level(isolation(read.level))
-        .bypass_locks(TsSet::from_u64s(&read.bypass))
-        .access_locks(TsSet::from_u64s(&read.access))
-        .replica_read(replica(read))
-        .need_commit_ts(read.need_commit_ts)
-        .key_only(read.key_only)
-        .build()
-        .unwrap();
+    let range = (bound(&scan.from), bound(&scan.to));
+    let mut scanner = Scanner::new(store.snapshot(), view(read), scan.direction, range).unwrap();
     let actual: Vec<_> = match scanner.scan(scan.limit, scan.sample_step) {
         Err(error) => vec![(Vec::new(), outcome(Err(error)))],
         Ok(pairs) => pairs

@@ -6,9 +6,8 @@ use engine_mem::{MemEngine, MemSnapshot};
 use engine_traits::Cf;
 use kvproto::kvrpcpb::LockInfo;
 use mvcc::{
-    Direction, Error, IsolationLevel, PointGetterBuilder, ReplicaRead, ScannerBuilder,
-    SnapshotReader, Statistics, TxnCommitRecord, ValueEntry, WriteConflictReason, find_start_ts,
-    mvcc_info,
+    Direction, Error, IsolationLevel, PointGetter, ReadView, ReplicaRead, Scanner, SnapshotReader,
+    Statistics, TxnCommitRecord, ValueEntry, WriteConflictReason, find_start_ts, mvcc_info,
 };
 use txn_types::{
     Key, LastChange, Lock, LockType, Protected, SharedLocks, TimeStamp, TsSet, Write, WriteType,
@@ -260,16 +259,21 @@ fn show_lock_info(info: &LockInfo) -> String {
     out
 }
 
+fn view(args: &Args<'_>) -> ReadView {
+    ReadView {
+        isolation: isolation(args),
+        bypass: TsSet::from_u64s(&args.numbers("bypass")),
+        access: TsSet::from_u64s(&args.numbers("access")),
+        replica_read: replica(args),
+        need_commit_ts: args.flag("need-commit-ts"),
+        key_only: args.flag("key-only"),
+        fill_cache: !args.flag("no-cache"),
+        ..ReadView::new(ts(args, "ts"))
+    }
+}
+
 fn get(store: &Store<MemEngine>, args: &Args<'_>) -> String {
-    let mut getter = PointGetterBuilder::new(store.snapshot(), ts(args, "ts"))
-        .isolation_level(isolation(args))
-        .bypass_locks(TsSet::from_u64s(&args.numbers("bypass")))
-        .access_locks(TsSet::from_u64s(&args.numbers("access")))
-        .replica_read(replica(args))
-        .need_commit_ts(args.flag("need-commit-ts"))
-        .key_only(args.flag("key-only"))
-        .fill_cache(!args.flag("no-cache"))
-        .build();
+    let mut getter = PointGetter::new(store.snapshot(), view(args));
     let mut out = String::new();
     for raw in args.need("k").split(',') {
         let text = match getter.get(&Key::from_raw(raw.as_bytes())) {
@@ -295,18 +299,8 @@ fn scan(store: &Store<MemEngine>, args: &Args<'_>) -> String {
     } else {
         Direction::Forward
     };
-    let mut scanner = ScannerBuilder::new(store.snapshot(), ts(args, "ts"))
-        .direction(direction)
-        .range(bound("from"), bound("to"))
-        .isolation_level(isolation(args))
-        .bypass_locks(TsSet::from_u64s(&args.numbers("bypass")))
-        .access_locks(TsSet::from_u64s(&args.numbers("access")))
-        .replica_read(replica(args))
-        .need_commit_ts(args.flag("need-commit-ts"))
-        .key_only(args.flag("key-only"))
-        .fill_cache(!args.flag("no-cache"))
-        .build()
-        .unwrap();
+    let range = (bound("from"), bound("to"));
+    let mut scanner = Scanner::new(store.snapshot(), view(args), direction, range).unwrap();
     let limit = args.number("limit").unwrap_or(u64::MAX) as usize;
     let sample_step = args.number("sample").unwrap_or_default() as usize;
     let mut out = String::new();
