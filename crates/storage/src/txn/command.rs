@@ -13,7 +13,7 @@ use kvproto::kvrpcpb::Context;
 use lock_manager::{LockManager, ReleasedLock};
 use mvcc::{MvccTxn, SnapshotReader, Statistics};
 use tracker::TrackerHandle;
-use txn_types::TimeStamp;
+use txn_types::{Key, TimeStamp};
 
 use super::scheduler::Scheduler;
 use crate::{Result, limits::Limits};
@@ -71,6 +71,71 @@ pub(crate) fn decide<S: Snapshot, T>(
     let output = decision(&mut txn, &mut reader);
     ctx.statistics.add(&reader.take_statistics());
     Ok(WriteResult::from_txn(txn, output?))
+}
+
+/// What a command of one transaction is about.
+#[derive(Clone, Copy, Debug)]
+pub struct TxnTarget<'a> {
+    /// The request's envelope.
+    pub ctx: &'a Context,
+    /// Which transaction.
+    pub start_ts: TimeStamp,
+    /// The keys whose state the decision may read and change.
+    pub keys: &'a [Key],
+}
+
+/// A [`WriteCommand`] of one transaction over a list of keys: the form of all that carry no values.
+pub trait KeyedCommand: Send + 'static {
+    /// The answer.
+    type Output: Send + 'static;
+
+    /// The label in metrics and logs.
+    const KIND: &'static str;
+
+    /// The transaction and its keys.
+    fn target(&self) -> TxnTarget<'_>;
+
+    /// Decides: reads through `reader`, collects changes in `txn`, and answers. Pure but for raising `max_ts`.
+    fn decide<S: Snapshot>(
+        &self,
+        txn: &mut MvccTxn,
+        reader: &mut SnapshotReader<S>,
+        concurrency_manager: &ConcurrencyManager,
+    ) -> Result<Self::Output>;
+}
+
+impl<C: KeyedCommand> WriteCommand for C {
+    type Output = C::Output;
+
+    const KIND: &'static str = C::KIND;
+
+    fn context(&self) -> &Context {
+        self.target().ctx
+    }
+
+    fn keys(&self) -> Vec<&[u8]> {
+        self.target().keys.iter().map(Key::as_encoded).collect()
+    }
+
+    fn task_id(&self) -> u64 {
+        self.target().start_ts.into_inner()
+    }
+
+    fn process_write<S: Snapshot>(
+        self,
+        snapshot: S,
+        ctx: &mut WriteContext<'_>,
+    ) -> Result<WriteResult<C::Output>> {
+        let TxnTarget {
+            ctx: request,
+            start_ts,
+            ..
+        } = self.target();
+        let concurrency_manager = ctx.concurrency_manager;
+        decide(start_ts, snapshot, request, ctx, |txn, reader| {
+            self.decide(txn, reader, concurrency_manager)
+        })
+    }
 }
 
 /// A command that decides on one snapshot, under the latches of its keys, and writes once.

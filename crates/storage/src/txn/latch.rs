@@ -44,6 +44,8 @@ pub struct LatchSet {
     /// `slots[..owned]` are owned. When smaller than `slots.len()` after an `acquire`, the command waits in
     /// `slots[owned]`.
     owned: usize,
+    /// Whether the command is in the queue of `slots[owned]`, waiting or made its owner.
+    queued: bool,
 }
 
 impl LatchSet {
@@ -83,7 +85,11 @@ impl<W> Latches<W> {
             .collect();
         slots.sort_unstable();
         slots.dedup();
-        LatchSet { slots, owned: 0 }
+        LatchSet {
+            slots,
+            owned: 0,
+            queued: false,
+        }
     }
 
     /// Takes as many of the remaining latches as it can for command `id`. When it returns `false`, the command
@@ -104,13 +110,15 @@ impl<W> Latches<W> {
                 }
                 Some(queue) if queue.owner == id => {}
                 Some(queue) => {
-                    if queue.waiting.iter().all(|(waiter, _)| *waiter != id) {
+                    if !set.queued {
                         queue.waiting.push_back((id, token()));
+                        set.queued = true;
                     }
                     return false;
                 }
             }
             set.owned += 1;
+            set.queued = false;
         }
         true
     }
@@ -140,6 +148,7 @@ impl<W> Latches<W> {
         }
         set.slots.clear();
         set.owned = 0;
+        set.queued = false;
         woken
     }
 

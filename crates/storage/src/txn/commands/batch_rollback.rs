@@ -1,16 +1,17 @@
 //! KvBatchRollback: a client gives up its own transaction on some keys, all of them or none.
 //! Must never: roll back a key that is committed; the whole request fails instead.
 
+use concurrency_manager::ConcurrencyManager;
 use kv::Snapshot;
 use kvproto::kvrpcpb::{self, Context};
 use mvcc::{MvccTxn, SnapshotReader};
 use txn_types::{Key, TimeStamp};
 
-use super::{check_some_keys, encode_keys, encoded, refuse_txn_file, take_context};
+use super::{check_some_keys, encode_keys, refuse_txn_file, take_context};
 use crate::limits::check_ts;
 use crate::txn::actions::raw_key;
 use crate::txn::actions::rollback::{Collapse, MissingLockAction, MissingLockStatus, rollback_key};
-use crate::txn::command::{WriteCommand, WriteContext, WriteResult, decide};
+use crate::txn::command::{KeyedCommand, TxnTarget};
 use crate::{Error, Result};
 
 /// A rollback request.
@@ -58,32 +59,27 @@ pub(super) fn rollback_unprotected<S: Snapshot>(
     }
 }
 
-impl WriteCommand for BatchRollback {
+impl KeyedCommand for BatchRollback {
     type Output = ();
 
     const KIND: &'static str = "batch_rollback";
 
-    fn context(&self) -> &Context {
-        &self.ctx
+    fn target(&self) -> TxnTarget<'_> {
+        TxnTarget {
+            ctx: &self.ctx,
+            start_ts: self.start_ts,
+            keys: &self.keys,
+        }
     }
 
-    fn keys(&self) -> Vec<&[u8]> {
-        encoded(&self.keys)
-    }
-
-    fn task_id(&self) -> u64 {
-        self.start_ts.into_inner()
-    }
-
-    fn process_write<S: Snapshot>(
-        self,
-        snapshot: S,
-        ctx: &mut WriteContext<'_>,
-    ) -> Result<WriteResult<()>> {
-        decide(self.start_ts, snapshot, &self.ctx, ctx, |txn, reader| {
-            self.keys
-                .iter()
-                .try_for_each(|key| rollback_unprotected(txn, reader, key))
-        })
+    fn decide<S: Snapshot>(
+        &self,
+        txn: &mut MvccTxn,
+        reader: &mut SnapshotReader<S>,
+        _: &ConcurrencyManager,
+    ) -> Result<()> {
+        self.keys
+            .iter()
+            .try_for_each(|key| rollback_unprotected(txn, reader, key))
     }
 }

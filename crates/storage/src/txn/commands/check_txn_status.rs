@@ -1,8 +1,10 @@
 //! KvCheckTxnStatus: the fate of a transaction, asked on its primary key.
 //! Must never: answer without raising `max_ts`, because the answer is about the state at these timestamps.
 
+use concurrency_manager::ConcurrencyManager;
 use kv::Snapshot;
 use kvproto::kvrpcpb::{self, Context};
+use mvcc::{MvccTxn, SnapshotReader};
 use txn_types::{Key, LockValue, TimeStamp};
 
 use super::{TxnStatus, refuse_txn_file, take_context};
@@ -10,7 +12,7 @@ use crate::limits::check_ts;
 use crate::txn::actions::check_txn_status::{StatusQuery, check_with_lock, check_without_lock};
 use crate::txn::actions::raw_key;
 use crate::txn::actions::rollback::MissingLockAction;
-use crate::txn::command::{WriteCommand, WriteContext, WriteResult, decide};
+use crate::txn::command::{KeyedCommand, TxnTarget};
 use crate::{Error, Result};
 
 /// A status request.
@@ -49,49 +51,44 @@ impl TryFrom<kvrpcpb::CheckTxnStatusRequest> for CheckTxnStatus {
     }
 }
 
-impl WriteCommand for CheckTxnStatus {
+impl KeyedCommand for CheckTxnStatus {
     type Output = TxnStatus;
 
     const KIND: &'static str = "check_txn_status";
 
-    fn context(&self) -> &Context {
-        &self.ctx
+    fn target(&self) -> TxnTarget<'_> {
+        TxnTarget {
+            ctx: &self.ctx,
+            start_ts: self.lock_ts,
+            keys: std::slice::from_ref(&self.primary_key),
+        }
     }
 
-    fn keys(&self) -> Vec<&[u8]> {
-        vec![self.primary_key.as_encoded()]
-    }
-
-    fn task_id(&self) -> u64 {
-        self.lock_ts.into_inner()
-    }
-
-    fn process_write<S: Snapshot>(
-        self,
-        snapshot: S,
-        ctx: &mut WriteContext<'_>,
-    ) -> Result<WriteResult<TxnStatus>> {
+    fn decide<S: Snapshot>(
+        &self,
+        txn: &mut MvccTxn,
+        reader: &mut SnapshotReader<S>,
+        concurrency_manager: &ConcurrencyManager,
+    ) -> Result<TxnStatus> {
         for ts in [
             self.lock_ts,
             self.query.current_ts,
             self.query.caller_start_ts,
         ] {
-            ctx.concurrency_manager.update_max_ts(ts, Self::KIND)?;
+            concurrency_manager.update_max_ts(ts, Self::KIND)?;
         }
         let key = &self.primary_key;
-        decide(self.lock_ts, snapshot, &self.ctx, ctx, |txn, reader| {
-            let status = match reader.load_lock(key)? {
-                Some(LockValue::Exclusive(lock)) if lock.ts == self.lock_ts => {
-                    check_with_lock(txn, reader, key, lock, &self.query)?
-                }
-                // A shared lock is never a primary, so the caller was misled.
-                Some(LockValue::Shared(locks)) => {
-                    let info = locks.into_lock_info(raw_key(key)?);
-                    return Err(mvcc::Error::PrimaryMismatch(Box::new(info)).into());
-                }
-                found => check_without_lock(txn, reader, key, found, &self.query)?,
-            };
-            Ok(status)
-        })
+        let status = match reader.load_lock(key)? {
+            Some(LockValue::Exclusive(lock)) if lock.ts == self.lock_ts => {
+                check_with_lock(txn, reader, key, lock, &self.query)?
+            }
+            // A shared lock is never a primary, so the caller was misled.
+            Some(LockValue::Shared(locks)) => {
+                let info = locks.into_lock_info(raw_key(key)?);
+                return Err(mvcc::Error::PrimaryMismatch(Box::new(info)).into());
+            }
+            found => check_without_lock(txn, reader, key, found, &self.query)?,
+        };
+        Ok(status)
     }
 }

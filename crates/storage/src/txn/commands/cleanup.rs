@@ -1,14 +1,16 @@
 //! KvCleanup: rolls one key of a transaction back, unless its lock is still alive.
 //! Must never: roll back a transaction that has committed; it says where it did instead.
 
+use concurrency_manager::ConcurrencyManager;
 use kv::Snapshot;
 use kvproto::kvrpcpb::{self, Context};
+use mvcc::{MvccTxn, SnapshotReader};
 use txn_types::{Key, TimeStamp};
 
 use super::take_context;
 use crate::limits::check_ts;
 use crate::txn::actions::rollback::{Collapse, MissingLockAction, MissingLockStatus, rollback_key};
-use crate::txn::command::{WriteCommand, WriteContext, WriteResult, decide};
+use crate::txn::command::{KeyedCommand, TxnTarget};
 use crate::{Error, Result};
 
 /// A cleanup request.
@@ -45,40 +47,34 @@ impl TryFrom<kvrpcpb::CleanupRequest> for Cleanup {
     }
 }
 
-impl WriteCommand for Cleanup {
+impl KeyedCommand for Cleanup {
     type Output = CleanupResult;
 
     const KIND: &'static str = "cleanup";
 
-    fn context(&self) -> &Context {
-        &self.ctx
+    fn target(&self) -> TxnTarget<'_> {
+        TxnTarget {
+            ctx: &self.ctx,
+            start_ts: self.start_ts,
+            keys: std::slice::from_ref(&self.key),
+        }
     }
 
-    fn keys(&self) -> Vec<&[u8]> {
-        vec![self.key.as_encoded()]
-    }
-
-    fn task_id(&self) -> u64 {
-        self.start_ts.into_inner()
-    }
-
-    fn process_write<S: Snapshot>(
-        self,
-        snapshot: S,
-        ctx: &mut WriteContext<'_>,
-    ) -> Result<WriteResult<CleanupResult>> {
-        ctx.concurrency_manager
-            .update_max_ts(self.start_ts, Self::KIND)?;
-        decide(self.start_ts, snapshot, &self.ctx, ctx, |txn, reader| {
-            let how = (MissingLockAction::ProtectedRollback, Collapse::No);
-            Ok(
-                match rollback_key(txn, reader, &self.key, self.current_ts, how)? {
-                    MissingLockStatus::Committed(commit_ts) => CleanupResult::Committed(commit_ts),
-                    MissingLockStatus::RolledBack
-                    | MissingLockStatus::RollbackWritten
-                    | MissingLockStatus::DoNothing => CleanupResult::RolledBack,
-                },
-            )
-        })
+    fn decide<S: Snapshot>(
+        &self,
+        txn: &mut MvccTxn,
+        reader: &mut SnapshotReader<S>,
+        concurrency_manager: &ConcurrencyManager,
+    ) -> Result<CleanupResult> {
+        concurrency_manager.update_max_ts(self.start_ts, Self::KIND)?;
+        let how = (MissingLockAction::ProtectedRollback, Collapse::No);
+        Ok(
+            match rollback_key(txn, reader, &self.key, self.current_ts, how)? {
+                MissingLockStatus::Committed(commit_ts) => CleanupResult::Committed(commit_ts),
+                MissingLockStatus::RolledBack
+                | MissingLockStatus::RollbackWritten
+                | MissingLockStatus::DoNothing => CleanupResult::RolledBack,
+            },
+        )
     }
 }

@@ -3,14 +3,16 @@
 //! That the primary is committed first is the client's business; the server does not check it.
 //! Must never: commit below what a reader was promised (`min_commit_ts`).
 
+use concurrency_manager::ConcurrencyManager;
 use kv::Snapshot;
 use kvproto::kvrpcpb::{self, CommitRole, Context};
+use mvcc::{MvccTxn, SnapshotReader};
 use txn_types::{Key, TimeStamp};
 
-use super::{check_some_keys, encode_keys, encoded, refuse_txn_file, take_context};
+use super::{check_some_keys, encode_keys, refuse_txn_file, take_context};
 use crate::limits::check_ts;
 use crate::txn::actions::commit::commit_key;
-use crate::txn::command::{WriteCommand, WriteContext, WriteResult, decide};
+use crate::txn::command::{KeyedCommand, TxnTarget};
 use crate::{Error, Result};
 
 /// A commit request.
@@ -52,34 +54,29 @@ impl TryFrom<kvrpcpb::CommitRequest> for Commit {
     }
 }
 
-impl WriteCommand for Commit {
+impl KeyedCommand for Commit {
     /// Where the transaction is committed.
     type Output = TimeStamp;
 
     const KIND: &'static str = "commit";
 
-    fn context(&self) -> &Context {
-        &self.ctx
+    fn target(&self) -> TxnTarget<'_> {
+        TxnTarget {
+            ctx: &self.ctx,
+            start_ts: self.start_ts,
+            keys: &self.keys,
+        }
     }
 
-    fn keys(&self) -> Vec<&[u8]> {
-        encoded(&self.keys)
-    }
-
-    fn task_id(&self) -> u64 {
-        self.start_ts.into_inner()
-    }
-
-    fn process_write<S: Snapshot>(
-        self,
-        snapshot: S,
-        ctx: &mut WriteContext<'_>,
-    ) -> Result<WriteResult<TimeStamp>> {
-        decide(self.start_ts, snapshot, &self.ctx, ctx, |txn, reader| {
-            for key in &self.keys {
-                commit_key(txn, reader, key, self.commit_ts, self.role)?;
-            }
-            Ok(self.commit_ts)
-        })
+    fn decide<S: Snapshot>(
+        &self,
+        txn: &mut MvccTxn,
+        reader: &mut SnapshotReader<S>,
+        _: &ConcurrencyManager,
+    ) -> Result<TimeStamp> {
+        for key in &self.keys {
+            commit_key(txn, reader, key, self.commit_ts, self.role)?;
+        }
+        Ok(self.commit_ts)
     }
 }

@@ -44,11 +44,6 @@ fn check_some_keys(keys: &[Key]) -> Result<()> {
     }
 }
 
-/// Borrows the encoded form of keys.
-fn encoded(keys: &[Key]) -> Vec<&[u8]> {
-    keys.iter().map(Key::as_encoded).collect()
-}
-
 /// Transactions kept in files are a feature of another server; treating one as an ordinary transaction would
 /// answer wrongly.
 fn refuse_txn_file(is_txn_file: bool) -> Result<()> {

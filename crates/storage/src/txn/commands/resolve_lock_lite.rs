@@ -1,15 +1,16 @@
 //! KvResolveLock with keys: commits or rolls back one transaction on exactly these keys.
 //! Must never: look at any other key, or tolerate a key whose transaction is unknown.
 
+use concurrency_manager::ConcurrencyManager;
 use kv::Snapshot;
 use kvproto::kvrpcpb::{CommitRole, Context};
+use mvcc::{MvccTxn, SnapshotReader};
 use txn_types::{Key, TimeStamp};
 
 use super::batch_rollback::rollback_unprotected;
-use super::encoded;
 use crate::Result;
 use crate::txn::actions::commit::commit_key;
-use crate::txn::command::{WriteCommand, WriteContext, WriteResult, decide};
+use crate::txn::command::{KeyedCommand, TxnTarget};
 
 /// A resolve request for given keys.
 #[derive(Debug)]
@@ -21,37 +22,32 @@ pub struct ResolveLockLite {
     pub(super) keys: Vec<Key>,
 }
 
-impl WriteCommand for ResolveLockLite {
+impl KeyedCommand for ResolveLockLite {
     type Output = ();
 
     const KIND: &'static str = "resolve_lock_lite";
 
-    fn context(&self) -> &Context {
-        &self.ctx
+    fn target(&self) -> TxnTarget<'_> {
+        TxnTarget {
+            ctx: &self.ctx,
+            start_ts: self.start_ts,
+            keys: &self.keys,
+        }
     }
 
-    fn keys(&self) -> Vec<&[u8]> {
-        encoded(&self.keys)
-    }
-
-    fn task_id(&self) -> u64 {
-        self.start_ts.into_inner()
-    }
-
-    fn process_write<S: Snapshot>(
-        self,
-        snapshot: S,
-        ctx: &mut WriteContext<'_>,
-    ) -> Result<WriteResult<()>> {
-        decide(self.start_ts, snapshot, &self.ctx, ctx, |txn, reader| {
-            for key in &self.keys {
-                if self.commit_ts.is_zero() {
-                    rollback_unprotected(txn, reader, key)?;
-                } else {
-                    commit_key(txn, reader, key, self.commit_ts, CommitRole::Unknown)?;
-                }
+    fn decide<S: Snapshot>(
+        &self,
+        txn: &mut MvccTxn,
+        reader: &mut SnapshotReader<S>,
+        _: &ConcurrencyManager,
+    ) -> Result<()> {
+        for key in &self.keys {
+            if self.commit_ts.is_zero() {
+                rollback_unprotected(txn, reader, key)?;
+            } else {
+                commit_key(txn, reader, key, self.commit_ts, CommitRole::Unknown)?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 }

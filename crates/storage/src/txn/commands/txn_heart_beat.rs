@@ -1,14 +1,16 @@
 //! KvTxnHeartBeat: keeps the primary lock of a long transaction alive.
 //! Must never: shorten a time to live, or write when nothing changes.
 
+use concurrency_manager::ConcurrencyManager;
 use kv::Snapshot;
 use kvproto::kvrpcpb::{self, Context};
+use mvcc::{MvccTxn, SnapshotReader};
 use txn_types::{Key, LockValue, TimeStamp};
 
 use super::{refuse_txn_file, take_context};
 use crate::limits::check_ts;
 use crate::txn::actions::raw_key;
-use crate::txn::command::{WriteCommand, WriteContext, WriteResult, decide};
+use crate::txn::command::{KeyedCommand, TxnTarget};
 use crate::{Error, Result};
 
 /// A heartbeat request.
@@ -38,55 +40,50 @@ impl TryFrom<kvrpcpb::TxnHeartBeatRequest> for TxnHeartBeat {
     }
 }
 
-impl WriteCommand for TxnHeartBeat {
+impl KeyedCommand for TxnHeartBeat {
     /// The time to live that the lock has now, in milliseconds.
     type Output = u64;
 
     const KIND: &'static str = "txn_heart_beat";
 
-    fn context(&self) -> &Context {
-        &self.ctx
+    fn target(&self) -> TxnTarget<'_> {
+        TxnTarget {
+            ctx: &self.ctx,
+            start_ts: self.start_ts,
+            keys: std::slice::from_ref(&self.primary_key),
+        }
     }
 
-    fn keys(&self) -> Vec<&[u8]> {
-        vec![self.primary_key.as_encoded()]
-    }
-
-    fn task_id(&self) -> u64 {
-        self.start_ts.into_inner()
-    }
-
-    fn process_write<S: Snapshot>(
-        self,
-        snapshot: S,
-        ctx: &mut WriteContext<'_>,
-    ) -> Result<WriteResult<u64>> {
+    fn decide<S: Snapshot>(
+        &self,
+        txn: &mut MvccTxn,
+        reader: &mut SnapshotReader<S>,
+        _: &ConcurrencyManager,
+    ) -> Result<u64> {
         let (key, start_ts) = (&self.primary_key, self.start_ts);
-        decide(start_ts, snapshot, &self.ctx, ctx, |txn, reader| {
-            let mut lock = match reader.load_lock(key)? {
-                Some(LockValue::Exclusive(lock)) if lock.ts == start_ts => lock,
-                Some(LockValue::Shared(locks)) if locks.contains(start_ts) => {
-                    let info = locks.into_lock_info(raw_key(key)?);
-                    return Err(mvcc::Error::PrimaryMismatch(Box::new(info)).into());
-                }
-                _ => {
-                    return Err(mvcc::Error::TxnNotFound {
-                        start_ts,
-                        key: raw_key(key)?,
-                    }
-                    .into());
-                }
-            };
-            let before = (lock.ttl, lock.min_commit_ts);
-            lock.ttl = lock.ttl.max(self.advise_ttl);
-            // Only a pipelined transaction advances its earliest commit while it runs; an async one derives it.
-            if !lock.use_async_commit && lock.generation > 0 && !self.min_commit_ts.is_zero() {
-                lock.min_commit_ts = lock.min_commit_ts.max(self.min_commit_ts);
+        let mut lock = match reader.load_lock(key)? {
+            Some(LockValue::Exclusive(lock)) if lock.ts == start_ts => lock,
+            Some(LockValue::Shared(locks)) if locks.contains(start_ts) => {
+                let info = locks.into_lock_info(raw_key(key)?);
+                return Err(mvcc::Error::PrimaryMismatch(Box::new(info)).into());
             }
-            if (lock.ttl, lock.min_commit_ts) != before {
-                txn.put_lock(key.clone(), &lock);
+            _ => {
+                return Err(mvcc::Error::TxnNotFound {
+                    start_ts,
+                    key: raw_key(key)?,
+                }
+                .into());
             }
-            Ok(lock.ttl)
-        })
+        };
+        let before = (lock.ttl, lock.min_commit_ts);
+        lock.ttl = lock.ttl.max(self.advise_ttl);
+        // Only a pipelined transaction advances its earliest commit while it runs; an async one derives it.
+        if !lock.use_async_commit && lock.generation > 0 && !self.min_commit_ts.is_zero() {
+            lock.min_commit_ts = lock.min_commit_ts.max(self.min_commit_ts);
+        }
+        if (lock.ttl, lock.min_commit_ts) != before {
+            txn.put_lock(key.clone(), &lock);
+        }
+        Ok(lock.ttl)
     }
 }
