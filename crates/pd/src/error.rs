@@ -58,6 +58,9 @@ pub enum Error {
     /// The request makes no sense on its own.
     #[error("{0}")]
     InvalidArgument(String),
+    /// A call of the etcd subset is refused, in its own words.
+    #[error(transparent)]
+    Etcd(#[from] crate::etcd::EtcdError),
     /// Too many changes wait already.
     #[error("too many metadata changes are waiting")]
     Busy,

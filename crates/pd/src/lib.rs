@@ -5,6 +5,7 @@ pub mod change;
 mod cluster;
 mod config;
 mod error;
+pub mod etcd;
 pub mod gc;
 pub mod ids;
 pub mod keyspaces;
