@@ -5,18 +5,24 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tracing::level_filters::LevelFilter;
 
-use crate::redact::RedactMode;
+use crate::{redact::RedactMode, rotate::Rotation};
 
 /// The log of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Events less severe than this are not written.
+    /// Events less severe than this are not written, but for those of
+    /// [`SLOW_LOG`](crate::SLOW_LOG), which have a threshold of their own.
     pub level: Level,
     /// How a line looks.
     pub format: Format,
     /// File that lines are appended to; standard error when there is none. It is made with mode
     /// 0600, and an existing file is set to it: a log may hold keys.
     pub file: Option<PathBuf>,
+    /// File of the events of [`SLOW_LOG`](crate::SLOW_LOG), with the same mode; they go to the log
+    /// when there is none.
+    pub slow_file: Option<PathBuf>,
+    /// When the files are put aside. Not for standard error.
+    pub rotation: Rotation,
     /// What becomes of keys and values.
     pub redact: RedactMode,
 }

@@ -1,12 +1,16 @@
-//! From `tracing` to lines: an event becomes a line, with the fields of the spans around it behind
-//! its own, the inner span first. Filtering by level is done before, by the layer in front.
+//! From `tracing` to lines: a gate that lets the wanted events through, and behind it a layer that
+//! makes each of them a line, with the fields of the spans around it behind its own, the inner span
+//! first.
 
 use std::sync::Arc;
 
-use tracing::{Event, Subscriber, span};
+use tracing::{
+    Event, Metadata, Subscriber, level_filters::LevelFilter, span, subscriber::Interest,
+};
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 use crate::{
+    SLOW_LOG,
     config::Format,
     fields::Fields,
     format::{self, Record},
@@ -14,10 +18,40 @@ use crate::{
     sink::Sink,
 };
 
+/// Lets events of a level through, and those about slow requests at every level.
+pub(crate) struct Gate(pub(crate) LevelFilter);
+
+impl Gate {
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == SLOW_LOG || *metadata.level() <= self.0
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Gate {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.wants(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.wants(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        // Slow requests are told at this level.
+        Some(self.0.max(LevelFilter::INFO))
+    }
+}
+
 pub(crate) struct LineLayer {
     pub(crate) format: Format,
     pub(crate) clock: UnixMillis,
     pub(crate) sink: Arc<Sink>,
+    /// For [`SLOW_LOG`]; `sink` when there is none.
+    pub(crate) slow: Option<Arc<Sink>>,
 }
 
 impl<S> Layer<S> for LineLayer
@@ -55,7 +89,11 @@ where
             source: metadata.file().zip(metadata.line()),
             fields: &fields,
         };
-        self.sink.write(&format::line(self.format, &record));
+        let sink = match &self.slow {
+            Some(slow) if metadata.target() == SLOW_LOG => slow,
+            _ => &self.sink,
+        };
+        sink.write(&format::line(self.format, &record));
     }
 }
 

@@ -4,19 +4,20 @@
 use std::{
     io::{self, Write},
     panic,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use parking_lot::Mutex;
-use tracing::{Dispatch, level_filters::LevelFilter};
+use tracing::Dispatch;
 use tracing_subscriber::{Registry, layer::SubscriberExt as _, reload};
 
 use crate::{
     config::{Config, Level},
-    layer::LineLayer,
+    layer::{Gate, LineLayer},
     redact::set_redact_mode,
-    sink::{self, Sink},
+    rotate::{RotatingFile, Rotation},
+    sink::Sink,
 };
 
 /// Where lines get their time: milliseconds since the Unix epoch.
@@ -43,8 +44,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Holds the log. Dropping it flushes; the log goes on.
 pub struct Guard {
-    sink: Arc<Sink>,
-    filter: reload::Handle<LevelFilter, Registry>,
+    sinks: Vec<Arc<Sink>>,
+    filter: reload::Handle<Gate, Registry>,
     level: Mutex<Level>,
 }
 
@@ -61,7 +62,7 @@ impl Guard {
     pub fn set_level(&self, level: Level) {
         let mut current = self.level.lock();
         // Fails only when the subscriber is gone, and with it everything that could be filtered.
-        if self.filter.reload(level.filter()).is_ok() {
+        if self.filter.reload(Gate(level.filter())).is_ok() {
             *current = level;
         }
     }
@@ -69,34 +70,46 @@ impl Guard {
     /// Lines that could not be written.
     #[must_use]
     pub fn lost_lines(&self) -> u64 {
-        self.sink.lost()
+        self.sinks.iter().map(|sink| sink.lost()).sum()
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.sink.flush();
+        for sink in &self.sinks {
+            sink.flush();
+        }
     }
 }
 
 /// Puts the log of this process in place, with the redaction mode. Once: nodes that share a process
 /// share its log.
 pub fn init(config: Config) -> Result<Guard> {
-    let output: Box<dyn Write + Send> = match &config.file {
-        Some(path) => Box::new(sink::open_file(path).map_err(|source| Error::File {
-            path: path.clone(),
-            source,
-        })?),
+    let clock: UnixMillis = Arc::new(system_unix_millis);
+    let open = |path: &Path| open(path, config.rotation, &clock);
+    let output = match &config.file {
+        Some(path) => open(path)?,
         None => Box::new(io::stderr()),
     };
-    let (dispatch, guard) = scoped(&config, output, Arc::new(system_unix_millis));
+    let slow = config.slow_file.as_deref().map(open).transpose()?;
+    let (dispatch, guard) = scoped_with(&config, output, slow, clock.clone());
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| Error::AlreadySet)?;
     set_redact_mode(config.redact);
     Ok(guard)
 }
 
+fn open(path: &Path, rotation: Rotation, clock: &UnixMillis) -> Result<Output> {
+    match RotatingFile::open(path, rotation, clock.clone()) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(source) => Err(Error::File {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
 /// The same log on any output and time, not put in place: tests and embedders choose the scope, for
-/// example with `tracing::dispatcher::with_default`. Of `config`, the file and the redaction mode,
+/// example with `tracing::dispatcher::with_default`. Of `config`, the files and the redaction mode,
 /// which is the process's, are not looked at.
 #[must_use]
 pub fn scoped(
@@ -104,16 +117,30 @@ pub fn scoped(
     output: Box<dyn Write + Send>,
     clock: UnixMillis,
 ) -> (Dispatch, Guard) {
+    scoped_with(config, output, None, clock)
+}
+
+type Output = Box<dyn Write + Send>;
+
+fn scoped_with(
+    config: &Config,
+    output: Output,
+    slow: Option<Output>,
+    clock: UnixMillis,
+) -> (Dispatch, Guard) {
     let sink = Arc::new(Sink::new(output));
-    let (filter, handle) = reload::Layer::new(config.level.filter());
+    let slow = slow.map(|output| Arc::new(Sink::new(output)));
+    let (filter, handle) = reload::Layer::new(Gate(config.level.filter()));
+    let sinks = [Some(sink.clone()), slow.clone()];
     let lines = LineLayer {
         format: config.format,
         clock,
-        sink: sink.clone(),
+        sink,
+        slow,
     };
     let subscriber = Registry::default().with(filter).with(lines);
     let guard = Guard {
-        sink,
+        sinks: sinks.into_iter().flatten().collect(),
         filter: handle,
         level: Mutex::new(config.level),
     };

@@ -1,5 +1,6 @@
-//! Wall time as the unified format writes it: `2024/01/02 03:04:05.678 +00:00`. Always in UTC: a
-//! fleet's logs are read side by side, and the zone of the machine is no business of the log.
+//! Wall time as the unified format writes it: `2024/01/02 03:04:05.678 +00:00`, and as the names of
+//! files put aside have it. Always in UTC: a fleet's logs are read side by side, and the zone of the
+//! machine is no business of the log.
 
 use std::fmt;
 
@@ -10,15 +11,40 @@ pub(crate) struct Timestamp(pub(crate) u64);
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil_date(self.0 / MILLIS_PER_DAY);
-        let of_day = self.0 % MILLIS_PER_DAY;
-        let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-        let (second, milli) = (of_day / 1_000 % 60, of_day % 1_000);
+        let ((year, month, day), (hour, minute, second, milli)) = parts(self.0);
         write!(
             f,
             "{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}.{milli:03} +00:00"
         )
     }
+}
+
+/// Milliseconds since the Unix epoch as part of a file's name: `2024-01-02T03-04-05.678`. The order
+/// of such texts is the order of the times.
+pub(crate) struct FileStamp(pub(crate) u64);
+
+/// The length of every [`FileStamp`] until the year 9999.
+pub(crate) const FILE_STAMP_LEN: usize = 23;
+
+impl fmt::Display for FileStamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ((year, month, day), (hour, minute, second, milli)) = parts(self.0);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{second:02}.{milli:03}"
+        )
+    }
+}
+
+/// Year, month, day; hour, minute, second, millisecond.
+fn parts(millis: u64) -> ((u64, u64, u64), (u64, u64, u64, u64)) {
+    let of_day = millis % MILLIS_PER_DAY;
+    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
+    let (second, milli) = (of_day / 1_000 % 60, of_day % 1_000);
+    (
+        civil_date(millis / MILLIS_PER_DAY),
+        (hour, minute, second, milli),
+    )
 }
 
 /// Year, month and day of the Gregorian calendar, of a number of days since 1970-01-01.
@@ -62,6 +88,13 @@ mod tests {
     #[test_case(4_107_542_400_000, "2100/03/01 00:00:00.000 +00:00")]
     fn writes(millis: u64, text: &str) {
         assert_eq!(Timestamp(millis).to_string(), text);
+    }
+
+    #[test]
+    fn a_file_stamp_has_its_length() {
+        let stamp = FileStamp(1_704_164_645_678).to_string();
+        assert_eq!(stamp, "2024-01-02T03-04-05.678");
+        assert_eq!(stamp.len(), FILE_STAMP_LEN);
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! table.
 
 mod detail;
+mod key_prefix;
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 pub use detail::{CfScan, ScanDetail, TimeDetail, WriteDetail};
+pub use key_prefix::KeyPrefix;
 
 /// What a request is, for logs and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +24,10 @@ pub struct RequestInfo {
     pub start_ts: u64,
     /// What the client said about its origin.
     pub request_source: String,
+    /// The connection that it came over, as gRPC names it; empty when there is none.
+    pub peer: String,
+    /// Its key, its first key, or the start of its range.
+    pub key: KeyPrefix,
 }
 
 /// The account of one request.

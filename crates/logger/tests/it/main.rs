@@ -147,6 +147,17 @@ fn the_level_changes_at_once() {
 }
 
 #[test]
+fn slow_requests_are_told_at_every_level() {
+    let (dispatch, guard, output) = capture(&Config::default());
+    with_default(&dispatch, || {
+        guard.set_level(Level::Error);
+        tracing::info!("i");
+        tracing::info!(target: logger::SLOW_LOG, took_ms = 5, "slow request");
+    });
+    assert_eq!(tail(&output.take()), "[\"slow request\"] [took_ms=5]\n");
+}
+
+#[test]
 fn spans_give_their_fields() {
     let (dispatch, _guard, output) = capture(&Config::default());
     with_default(&dispatch, || {
@@ -209,8 +220,10 @@ fn a_file_is_private_and_set_up_once() {
     fs::create_dir(path.parent().unwrap()).unwrap();
     fs::write(&path, "before\n").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let slow_path = directory.path().join("logs/slow.log");
     let config = Config {
         file: Some(path.clone()),
+        slow_file: Some(slow_path.clone()),
         ..Config::default()
     };
     let guard = logger::init(config.clone()).unwrap();
@@ -220,6 +233,7 @@ fn a_file_is_private_and_set_up_once() {
     ));
     logger::log_panics();
     tracing::info!("after");
+    tracing::info!(target: logger::SLOW_LOG, "slow request");
     let panicked = std::panic::catch_unwind(|| panic!("on purpose"));
     assert!(panicked.is_err());
     drop(guard);
@@ -228,10 +242,13 @@ fn a_file_is_private_and_set_up_once() {
     assert!(text.contains("[after]"), "{text}");
     assert!(text.contains("[\"thread panicked\"]"), "{text}");
     assert!(text.contains("[error=\"on purpose\"]"), "{text}");
-    assert_eq!(
-        fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
-        0o600
-    );
+    assert!(!text.contains("slow request"), "{text}");
+    let slow = fs::read_to_string(&slow_path).unwrap();
+    assert_eq!(tail(&slow), "[\"slow request\"]\n");
+    for path in [&path, &slow_path] {
+        let mode = fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+    }
 
     let config = Config {
         file: Some(directory.path().to_owned()),

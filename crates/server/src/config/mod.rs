@@ -19,19 +19,24 @@ pub use self::sections::{
     UnifiedReadPoolConfig,
 };
 use crate::{Error, Result, sys};
-use online_config::ReadableSize;
+use online_config::{ReadableDuration, ReadableSize};
 
 /// What a message holds besides the keys and values of a write.
 const MESSAGE_OVERHEAD: u64 = 1 << 20;
 
 /// The whole configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Config {
     /// Memory that this process should keep to. 0, the default, means three quarters of what the
     /// machine (or the control group) has. The block cache and the memory of gRPC are derived from
     /// it where they are not set. Lower it when other programs share the machine.
     pub memory_usage_limit: ReadableSize,
+    /// A request that takes at least this long leaves a line in the slow log, with the time of each
+    /// of its stages. `0s` tells of every request. Raise it where slow requests are no news.
+    pub slow_log_threshold: ReadableDuration,
+    /// The file of the slow log. Empty: its lines go to the log.
+    pub slow_log_file: String,
     /// The log.
     pub log: LogConfig,
     /// Addresses and the limits of gRPC.
@@ -49,6 +54,24 @@ pub struct Config {
     pub rocksdb: engine_rocks::Config,
     /// Redaction.
     pub security: SecurityConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            memory_usage_limit: ReadableSize(0),
+            slow_log_threshold: ReadableDuration::secs(1),
+            slow_log_file: String::new(),
+            log: LogConfig::default(),
+            server: ServerConfig::default(),
+            storage: StorageConfig::default(),
+            readpool: ReadPoolConfig::default(),
+            raftstore: RaftstoreConfig::default(),
+            pd: PdConfig::default(),
+            rocksdb: engine_rocks::Config::default(),
+            security: SecurityConfig::default(),
+        }
+    }
 }
 
 /// The size of the cache has one key, `storage.block-cache.capacity`; the engine's own is not shown.
@@ -107,6 +130,7 @@ impl Config {
     /// Every value that cannot be used.
     pub fn validate(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
+        self.log.validate(&mut problems);
         self.server.validate(&mut problems);
         self.storage.validate(&mut problems);
         self.readpool.validate(&mut problems);
@@ -120,6 +144,11 @@ impl Config {
             let allowed = format!("must be 1MiB above storage.max-write-size, which is {write}");
             let key = "server.max-grpc-recv-msg-len";
             problems.push(Problem::new(key, &message.to_string(), allowed));
+        }
+        let slow = &self.slow_log_file;
+        if !slow.is_empty() && *slow == self.log.file.filename {
+            let allowed = "must be another file than log.file.filename";
+            problems.push(Problem::new("slow-log-file", slow, allowed));
         }
         for problem in self.rocksdb.validate() {
             problems.push(Problem::new("rocksdb", "(section)", problem));
@@ -153,11 +182,18 @@ impl Config {
 
     /// The settings of the log.
     pub fn logger(&self) -> logger::Config {
-        let file = self.log.file.filename.as_str();
+        let file = &self.log.file;
+        let some_path = |path: &str| (!path.is_empty()).then(|| PathBuf::from(path));
         logger::Config {
             level: self.log.level,
             format: self.log.format,
-            file: (!file.is_empty()).then(|| PathBuf::from(file)),
+            file: some_path(&file.filename),
+            slow_file: some_path(&self.slow_log_file),
+            rotation: logger::Rotation {
+                max_bytes: file.max_size << 20,
+                max_days: file.max_days,
+                max_backups: file.max_backups,
+            },
             redact: self.security.redact_mode(),
         }
     }

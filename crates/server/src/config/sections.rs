@@ -92,11 +92,40 @@ pub struct LogConfig {
 }
 
 /// `[log.file]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct LogFileConfig {
     /// The file to write to. Empty: standard error.
     pub filename: String,
+    /// MiB after which a log file is put aside, as `tikv-2026-11-22T16-40-00.123.log` (UTC), and a
+    /// new one is begun. 0: never. The same holds for `slow-log-file`.
+    pub max_size: u64,
+    /// Days for which files put aside are kept. 0: for ever. Set it, or `max-backups`, where
+    /// nothing else removes old logs.
+    pub max_days: u64,
+    /// How many files put aside are kept. 0: all.
+    pub max_backups: usize,
+}
+
+impl Default for LogFileConfig {
+    fn default() -> Self {
+        LogFileConfig {
+            filename: String::new(),
+            max_size: 300,
+            max_days: 0,
+            max_backups: 0,
+        }
+    }
+}
+
+impl LogConfig {
+    pub(super) fn validate(&self, problems: &mut Vec<Problem>) {
+        let file = &self.file;
+        within(problems, "log.file.max-size", &file.max_size, &0, &(1 << 20));
+        within(problems, "log.file.max-days", &file.max_days, &0, &36_500);
+        let backups = &file.max_backups;
+        within(problems, "log.file.max-backups", backups, &0, &1_000_000);
+    }
 }
 
 /// `[server]`
