@@ -44,6 +44,18 @@ fn region_error(error: &Error, region_id: u64) -> Option<errorpb::Error> {
                 .mut_server_is_busy()
                 .set_reason("scheduler is busy".to_owned());
         }
+        Error::ReadPoolBusy { estimated_wait } => {
+            let busy = region_error.mut_server_is_busy();
+            busy.set_reason("estimated wait of the read pool is too long".to_owned());
+            // A client that chooses among replicas compares these.
+            let millis = estimated_wait.as_millis().max(1);
+            busy.set_estimated_wait_ms(u32::try_from(millis).unwrap_or(u32::MAX));
+        }
+        Error::MemoryQuotaExceeded { .. } => {
+            region_error
+                .mut_server_is_busy()
+                .set_reason("memory quota exceeded".to_owned());
+        }
         // Clients search the message of the first and the reason of the second.
         Error::Closed | Error::Kv(kv::Error::Closed) => {
             region_error.set_message("TiKV is Closing".to_owned());

@@ -15,6 +15,10 @@ const MAX_KEY_SIZE_MAX: u64 = 64 * 1024;
 /// Smallest limit of pending writes: a series of commands and the command it is at must fit beside others.
 const PENDING_WRITE_THRESHOLD_MIN: ReadableSize = ReadableSize::mb(1);
 
+/// Used by those who derive nothing from the memory of the machine.
+const PENDING_WRITE_THRESHOLD: ReadableSize = ReadableSize::mb(100);
+const MEMORY_QUOTA: ReadableSize = ReadableSize::mb(256);
+
 /// What to do with a timestamp that the placement driver cannot have handed out yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -51,9 +55,13 @@ pub struct Config {
     /// Latch slots, rounded up to a power of two. Unrelated keys of one slot wait for each other. Default: 524288.
     /// Slots cost no memory while nobody is in them.
     pub scheduler_concurrency: usize,
-    /// Bytes of write commands admitted and not yet finished; above it new ones get `scheduler is busy`.
-    /// Default: 100 MiB.
+    /// Bytes of write commands admitted and not yet finished; above it new ones get `scheduler is busy`. 0, the
+    /// default, derives it from `memory-usage-limit`, and is 100 MiB where nobody does.
     pub scheduler_pending_write_threshold: ReadableSize,
+    /// Memory of all requests in progress: their keys and values, and what reads have collected for their answers.
+    /// Above it new ones get `memory quota exceeded`. 0, the default, derives it from `memory-usage-limit`, and is
+    /// 256 MiB where nobody does.
+    pub memory_quota: ReadableSize,
     /// Threads that run write commands. 0, the default, derives it from the machine: 4 from 16 cores on, 8 from
     /// 32 cores on, otherwise half the cores and at least one.
     pub scheduler_worker_pool_size: usize,
@@ -63,8 +71,9 @@ pub struct Config {
     /// Most bytes one request may write (keys and values of the resulting batch). Default: 8 MiB, the largest
     /// entry of a replicated log; raising it lets one request hold up everybody behind it.
     pub max_write_size: ReadableSize,
-    /// Most bytes of keys and values one read may return; beyond it the read fails with a precise error instead
-    /// of exhausting memory. Default: 256 MiB.
+    /// Most memory that the answer of one read may take, 128 bytes for each pair included; beyond it the read fails
+    /// with a precise error instead of exhausting memory. Default: 48 MiB. It must fit into one message,
+    /// `server.max-grpc-send-msg-len`.
     pub max_read_size: ReadableSize,
     /// Reads that may wait for each thread of the read pool; beyond it new ones get `scheduler is busy`.
     /// Default: 2000.
@@ -77,11 +86,12 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             scheduler_concurrency: 524_288,
-            scheduler_pending_write_threshold: ReadableSize::mb(100),
+            scheduler_pending_write_threshold: ReadableSize(0),
+            memory_quota: ReadableSize(0),
             scheduler_worker_pool_size: 0,
             max_key_size: ReadableSize::kb(8),
             max_write_size: ReadableSize::mb(8),
-            max_read_size: ReadableSize::mb(256),
+            max_read_size: ReadableSize::mb(48),
             max_read_tasks_per_worker: 2000,
             max_ts: MaxTsConfig::default(),
         }
@@ -121,10 +131,18 @@ impl Config {
             format!("from {SCHEDULER_CONCURRENCY_MIN} to {SCHEDULER_CONCURRENCY_MAX}"),
         );
         require(
-            self.scheduler_pending_write_threshold >= PENDING_WRITE_THRESHOLD_MIN,
+            self.scheduler_pending_write_threshold.0 == 0
+                || self.scheduler_pending_write_threshold >= PENDING_WRITE_THRESHOLD_MIN,
             "scheduler-pending-write-threshold",
             self.scheduler_pending_write_threshold.to_string(),
-            format!("at least {PENDING_WRITE_THRESHOLD_MIN}"),
+            format!("0 or at least {PENDING_WRITE_THRESHOLD_MIN}"),
+        );
+        let quota_min = ReadableSize(self.max_write_size.0.saturating_mul(2));
+        require(
+            self.memory_quota.0 == 0 || self.memory_quota >= quota_min,
+            "memory-quota",
+            self.memory_quota.to_string(),
+            format!("0 or at least {quota_min}, twice storage.max-write-size"),
         );
         require(
             (MAX_KEY_SIZE_MIN..=MAX_KEY_SIZE_MAX).contains(&self.max_key_size.0),
@@ -157,6 +175,19 @@ impl Config {
         }
     }
 
+    /// Bytes of write commands that may be under way.
+    pub fn pending_write_bytes(&self) -> usize {
+        bytes_or(
+            self.scheduler_pending_write_threshold,
+            PENDING_WRITE_THRESHOLD,
+        )
+    }
+
+    /// Memory that requests in progress may take, in bytes.
+    pub fn memory_quota_bytes(&self) -> usize {
+        bytes_or(self.memory_quota, MEMORY_QUOTA)
+    }
+
     /// Threads of the pool that runs write commands, on a machine with `cores` cores.
     pub fn scheduler_threads(&self, cores: usize) -> usize {
         match (self.scheduler_worker_pool_size, cores) {
@@ -166,6 +197,12 @@ impl Config {
             (set, _) => set,
         }
     }
+}
+
+/// What is set, or the default.
+fn bytes_or(set: ReadableSize, default: ReadableSize) -> usize {
+    let size = if set.0 == 0 { default } else { set };
+    usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -181,7 +218,8 @@ mod tests {
     fn every_problem_is_reported() {
         let config = Config {
             scheduler_concurrency: 0,
-            scheduler_pending_write_threshold: ReadableSize(0),
+            scheduler_pending_write_threshold: ReadableSize(1),
+            memory_quota: ReadableSize(1),
             max_key_size: ReadableSize(1),
             max_write_size: ReadableSize(1),
             max_read_size: ReadableSize(0),
@@ -195,6 +233,7 @@ mod tests {
             [
                 "scheduler-concurrency",
                 "scheduler-pending-write-threshold",
+                "memory-quota",
                 "max-key-size",
                 "max-write-size",
                 "max-read-size",

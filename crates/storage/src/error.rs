@@ -3,6 +3,8 @@
 //! One variant for each thing a caller reacts to; the translation to the wire is the service's.
 //! Must never: wrap an error of this kind inside another, or carry what cannot be shown to a client.
 
+use std::time::Duration;
+
 use concurrency_manager::InvalidMaxTsUpdate;
 use txn_types::TimeStamp;
 
@@ -21,6 +23,18 @@ pub enum Error {
     /// Too many bytes of writes are under way.
     #[error("scheduler is busy")]
     SchedTooBusy,
+    /// Reads wait longer than this one may.
+    #[error("read pool is busy: estimated wait of {} ms", estimated_wait.as_millis())]
+    ReadPoolBusy {
+        /// How long it would have waited.
+        estimated_wait: Duration,
+    },
+    /// The requests in progress take all the memory that they may.
+    #[error("memory quota exceeded, capacity: {capacity}")]
+    MemoryQuotaExceeded {
+        /// The configured quota in bytes.
+        capacity: usize,
+    },
     /// The store is stopping; nothing was written.
     #[error("TiKV is Closing")]
     Closed,
@@ -87,6 +101,15 @@ pub enum Error {
     /// A raw request for a column family that does not exist.
     #[error("invalid cf name: {0}")]
     InvalidCf(String),
+    /// A raw request that names a column family where there is only one.
+    #[error("cf is deprecated in API V2, cf name: {0}")]
+    CfDeprecated(String),
+    /// A write that needs a timestamp of the placement driver, while there is none to be had.
+    #[error("no timestamp for the write: {reason}")]
+    MaxTimestampNotSynced {
+        /// Why there is none.
+        reason: String,
+    },
     /// A raw write with a time to live on a store without them.
     #[error("ttl is not enabled, but get put request with ttl")]
     TtlNotEnabled,
@@ -110,6 +133,9 @@ impl Error {
             Error::Mvcc(mvcc::Error::Corruption { .. }) => "entry unreadable",
             Error::Mvcc(mvcc::Error::Inconsistent { .. }) => "records contradict each other",
             Error::Kv(kv::Error::Engine(engine_traits::Error::Corruption(_))) => "engine corrupted",
+            Error::ApiVersion(
+                api_version::Error::InvalidRawKey(_) | api_version::Error::InvalidRawValue(_),
+            ) => "raw entry unreadable",
             _ => return,
         };
         tracing::error!(command, damage, "stored data is damaged");

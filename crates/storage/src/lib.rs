@@ -5,10 +5,13 @@
 mod api;
 mod config;
 mod deadline;
+mod destroy_range;
 mod error;
 mod limits;
+mod memory;
 pub mod metrics;
 pub mod raw;
+mod read_pool;
 mod reads;
 mod statistics;
 mod storage;
@@ -17,8 +20,11 @@ pub mod txn;
 pub use config::{ActionOnInvalidUpdate, Config, ConfigProblem, MaxTsConfig};
 pub use error::{Error, Result};
 pub use limits::Limits;
+pub use memory::MemoryQuota;
 pub use mvcc::{KvPair, ValueEntry};
-pub use raw::{CasRequest, CasResult, Checksum, RawKvPair, RawScanRequest};
+pub use raw::{
+    CasRequest, CasResult, CausalTs, Checksum, RawKvPair, RawScanRequest, TsoSource, expiry_filter,
+};
 pub use reads::ScanOptions;
 pub use storage::Storage;
 pub use txn::command::{TxnCommand, WriteCommand};

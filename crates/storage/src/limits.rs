@@ -3,6 +3,7 @@
 
 use txn_types::{Key, TimeStamp};
 
+use crate::memory::{MemoryLease, MemoryQuota};
 use crate::{Config, Error, Result};
 
 /// The limits in force, taken from the configuration.
@@ -116,28 +117,51 @@ fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Counts what a read has collected.
+/// What a pair costs in memory besides its bytes, until it is on the wire.
+const PAIR_OVERHEAD: usize = 128;
+
+/// What a key of a request costs in memory besides its bytes.
+const KEY_OVERHEAD: usize = 48;
+
+/// What the keys of a request, of these lengths, take in memory.
+pub(crate) fn request_bytes(keys: impl IntoIterator<Item = usize>) -> usize {
+    keys.into_iter()
+        .fold(0, |sum: usize, len| sum.saturating_add(len + KEY_OVERHEAD))
+}
+
+/// Counts what a read has collected, and takes the memory for it.
 #[derive(Debug)]
 pub(crate) struct ReadBudget {
     limit: usize,
     used: usize,
+    quota: MemoryQuota,
+    memory: Option<MemoryLease>,
 }
 
 impl ReadBudget {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, quota: &MemoryQuota) -> Self {
         Self {
             limit: limits.max_read_size,
             used: 0,
+            quota: quota.clone(),
+            memory: None,
         }
     }
 
-    /// Fails once the answer would be larger than allowed.
+    /// Fails once the answer would be larger than allowed, with this pair of so many bytes.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<()> {
+        let bytes = bytes.saturating_add(PAIR_OVERHEAD);
         self.used = self.used.saturating_add(bytes);
         if self.used > self.limit {
             return Err(Error::ReadTooLarge { limit: self.limit });
         }
-        Ok(())
+        match &mut self.memory {
+            Some(memory) => memory.grow(bytes),
+            None => {
+                self.memory = Some(self.quota.take(bytes)?);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -181,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn values_ranges_timestamps_and_answers_are_bounded() {
+    fn values_ranges_and_timestamps_are_bounded() {
         limits().check_value(b"1234").unwrap();
         assert!(matches!(
             limits().check_value(b"12345"),
@@ -196,11 +220,33 @@ mod tests {
         assert!(check_ts("start_version", TimeStamp::zero()).is_err());
         assert!(check_ts("start_version", TimeStamp::max()).is_err());
         check_ts("start_version", TimeStamp::new(1)).unwrap();
-        let mut budget = ReadBudget::new(&limits());
-        budget.take(10).unwrap();
+    }
+
+    #[test]
+    fn answers_are_bounded_by_their_limit_and_by_the_memory_of_all() {
+        let limits = Limits {
+            max_read_size: 1000,
+            ..limits()
+        };
+        let quota = MemoryQuota::new(1200);
+        let mut budget = ReadBudget::new(&limits, &quota);
+        // Two pairs of 500 bytes as they stand in memory.
+        let pair = 500 - PAIR_OVERHEAD;
+        budget.take(pair).unwrap();
+        budget.take(pair).unwrap();
+        assert_eq!(quota.used(), 1000);
         assert!(matches!(
-            budget.take(1),
-            Err(Error::ReadTooLarge { limit: 10 })
+            budget.take(0),
+            Err(Error::ReadTooLarge { limit: 1000 })
         ));
+        let mut other = ReadBudget::new(&limits, &quota);
+        assert!(matches!(
+            other.take(pair),
+            Err(Error::MemoryQuotaExceeded { capacity: 1200 })
+        ));
+        drop(budget);
+        other.take(pair).unwrap();
+        drop(other);
+        assert_eq!(quota.used(), 0);
     }
 }

@@ -19,7 +19,7 @@ use mvcc::{
 use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp, TsSet};
 
-use crate::limits::{ReadBudget, check_key_range};
+use crate::limits::{check_key_range, request_bytes};
 use crate::{Error, Result, Storage, statistics};
 
 /// Keys that a scan passes before it lets other tasks of the pool run.
@@ -61,6 +61,22 @@ fn point_range(key: &Key) -> (Key, Key) {
     (key.clone(), Key::from_encoded(end))
 }
 
+/// Beyond so many keys a batch names one range that holds them all, instead of copying each key twice.
+const POINT_RANGES_MAX: usize = 256;
+
+/// The ranges that a batch of `keys` reads.
+fn key_ranges(keys: &[Key]) -> Vec<(Key, Key)> {
+    if keys.len() <= POINT_RANGES_MAX {
+        return keys.iter().map(point_range).collect();
+    }
+    let (first, last) = (keys.iter().min(), keys.iter().max());
+    first
+        .zip(last)
+        .map(|(first, last)| (first.clone(), point_range(last).1))
+        .into_iter()
+        .collect()
+}
+
 /// A commit timestamp goes out only to whom it was promised: a value read through a lock has none.
 fn asked_for(entry: ValueEntry, need_commit_ts: bool) -> ValueEntry {
     let commit_ts = entry.commit_ts.filter(|_| need_commit_ts);
@@ -79,8 +95,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     ) -> impl Future<Output = Result<Option<ValueEntry>>> + Send + 'static + use<E, L, F> {
         const KIND: &str = CommandKind::Get.name();
         let this = self.clone();
-        let envelope = ctx.clone();
-        self.spawn_read(KIND, &envelope, ts, &tracker.clone(), async move {
+        let ticket = self.admit_read(KIND, &ctx, ts, key.as_encoded().len());
+        self.spawn_read(ticket, &tracker.clone(), async move {
             this.check_read_keys(CommandKind::Get, &ctx, std::slice::from_ref(&key))?;
             this.raise_max_ts(KIND, &ctx, ts)?;
             let view = ReadView {
@@ -108,15 +124,20 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     ) -> impl Future<Output = Result<Vec<Result<KvPair>>>> + Send + 'static + use<E, L, F> {
         const KIND: &str = CommandKind::BatchGet.name();
         let this = self.clone();
-        let envelope = ctx.clone();
-        self.spawn_read(KIND, &envelope, ts, &tracker.clone(), async move {
+        let ticket = self.admit_read(
+            KIND,
+            &ctx,
+            ts,
+            request_bytes(keys.iter().map(|key| key.as_encoded().len())),
+        );
+        self.spawn_read(ticket, &tracker.clone(), async move {
             this.check_read_keys(CommandKind::BatchGet, &ctx, &keys)?;
             this.raise_max_ts(KIND, &ctx, ts)?;
             let view = ReadView {
                 need_commit_ts,
                 ..read_view(&mut ctx, ts)
             };
-            let ranges = keys.iter().map(point_range).collect();
+            let ranges = key_ranges(&keys);
             let snapshot = this.read_snapshot(ctx, ts, ranges, &tracker).await?;
             let mut getter = PointGetter::new(snapshot, view);
             let pairs = this.get_each(&mut getter, keys, need_commit_ts).await;
@@ -131,7 +152,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         keys: Vec<Key>,
         need_commit_ts: bool,
     ) -> Result<Vec<Result<KvPair>>> {
-        let mut budget = ReadBudget::new(&self.limits);
+        let mut budget = self.read_budget();
         let mut pairs = Vec::new();
         for (at, key) in keys.iter().enumerate() {
             if at % SCAN_YIELD_KEYS == SCAN_YIELD_KEYS - 1 {
@@ -167,8 +188,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     ) -> impl Future<Output = Result<Vec<Result<KvPair>>>> + Send + 'static + use<E, L, F> {
         const KIND: &str = CommandKind::Scan.name();
         let this = self.clone();
-        let envelope = ctx.clone();
-        self.spawn_read(KIND, &envelope, ts, &tracker.clone(), async move {
+        let ticket = self.admit_read(KIND, &ctx, ts, 0);
+        self.spawn_read(ticket, &tracker.clone(), async move {
             let (lower, upper) = this.scan_bounds(&ctx, start, end, options.reverse)?;
             this.raise_max_ts(KIND, &ctx, ts)?;
             if options.limit == 0 {
@@ -202,7 +223,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         options: ScanOptions,
     ) -> Result<Vec<Result<KvPair>>> {
         let step = options.sample_step.max(1);
-        let mut budget = ReadBudget::new(&self.limits);
+        let mut budget = self.read_budget();
         let mut pairs = Vec::new();
         let mut met = 0usize;
         while pairs.len() < options.limit {
@@ -266,8 +287,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         let this = self.clone();
         // Garbage collection asks the leader: a follower may not have the newest locks yet.
         ctx.set_replica_read(false);
-        let envelope = ctx.clone();
-        self.spawn_read(KIND, &envelope, max_version, &tracker.clone(), async move {
+        let ticket = self.admit_read(KIND, &ctx, max_version, 0);
+        self.spawn_read(ticket, &tracker.clone(), async move {
             if let Some(start) = &start {
                 check_key_range(start, end.as_ref())?;
             }
@@ -280,7 +301,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             let filter = |_: &Key, lock: &txn_types::Lock| lock.ts <= max_version;
             let scanned = reader.scan_locks(start.as_ref(), end.as_ref(), filter, limit);
             statistics::record(KIND, &reader.take_statistics(), &tracker);
-            let mut budget = ReadBudget::new(&this.limits);
+            let mut budget = this.read_budget();
             scanned?
                 .locks
                 .into_iter()
@@ -302,24 +323,18 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     ) -> impl Future<Output = Result<kvrpcpb::MvccInfo>> + Send + 'static + use<E, L, F> {
         const KIND: &str = CommandKind::KeyMvcc.name();
         let this = self.clone();
-        let envelope = ctx.clone();
-        self.spawn_read(
-            KIND,
-            &envelope,
-            TimeStamp::zero(),
-            &tracker.clone(),
-            async move {
-                this.limits.check_key(&key)?;
-                let ranges = vec![point_range(&key)];
-                let snapshot = this
-                    .read_snapshot(ctx, TimeStamp::zero(), ranges, &tracker)
-                    .await?;
-                let mut cost = Statistics::default();
-                let info = mvcc::mvcc_info(&snapshot, &key, &mut cost);
-                statistics::record(KIND, &cost, &tracker);
-                Ok(info?.into_proto())
-            },
-        )
+        let ticket = self.admit_read(KIND, &ctx, TimeStamp::zero(), 0);
+        self.spawn_read(ticket, &tracker.clone(), async move {
+            this.limits.check_key(&key)?;
+            let ranges = vec![point_range(&key)];
+            let snapshot = this
+                .read_snapshot(ctx, TimeStamp::zero(), ranges, &tracker)
+                .await?;
+            let mut cost = Statistics::default();
+            let info = mvcc::mvcc_info(&snapshot, &key, &mut cost);
+            statistics::record(KIND, &cost, &tracker);
+            Ok(info?.into_proto())
+        })
     }
 
     /// The first key that a transaction started at `start_ts` touched, and everything that is stored about it.
@@ -332,22 +347,16 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     {
         const KIND: &str = CommandKind::StartTsMvcc.name();
         let this = self.clone();
-        let envelope = ctx.clone();
-        self.spawn_read(
-            KIND,
-            &envelope,
-            TimeStamp::zero(),
-            &tracker.clone(),
-            async move {
-                let snapshot = this
-                    .read_snapshot(ctx, TimeStamp::zero(), Vec::new(), &tracker)
-                    .await?;
-                let mut cost = Statistics::default();
-                let found = find(&snapshot, start_ts, &mut cost);
-                statistics::record(KIND, &cost, &tracker);
-                found
-            },
-        )
+        let ticket = self.admit_read(KIND, &ctx, TimeStamp::zero(), 0);
+        self.spawn_read(ticket, &tracker.clone(), async move {
+            let snapshot = this
+                .read_snapshot(ctx, TimeStamp::zero(), Vec::new(), &tracker)
+                .await?;
+            let mut cost = Statistics::default();
+            let found = find(&snapshot, start_ts, &mut cost);
+            statistics::record(KIND, &cost, &tracker);
+            found
+        })
     }
 
     fn raise_max_ts(&self, kind: &'static str, ctx: &Context, ts: TimeStamp) -> Result<()> {

@@ -6,11 +6,9 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use api_version::KvFormat;
 use concurrency_manager::ConcurrencyManager;
-use futures::channel::oneshot;
 use kv::{Engine, Modify, SnapshotContext};
 use kvproto::kvrpcpb::Context;
 use lock_manager::LockManager;
@@ -19,11 +17,13 @@ use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp};
 use yatp::Pool;
 
-use crate::deadline::Deadline;
-use crate::limits::{Limits, check_key_range, invalid_range};
-use crate::txn::command::TxnCommand;
-use crate::txn::scheduler::{Scheduler, SchedulerParts, answer, task_options};
-use crate::{Config, Error, Result, metrics, statistics};
+use crate::limits::{Limits, ReadBudget, check_key_range, invalid_range};
+use crate::memory::MemoryQuota;
+use crate::raw::CausalTs;
+use crate::read_pool::{ReadPool, ReadTicket};
+use crate::txn::command::{Stamp, TxnCommand};
+use crate::txn::scheduler::{Scheduler, SchedulerParts};
+use crate::{Config, Result};
 
 /// Transactions and raw access over one engine; clones share everything.
 pub struct Storage<E, L, F> {
@@ -31,9 +31,8 @@ pub struct Storage<E, L, F> {
     pub(crate) concurrency_manager: ConcurrencyManager,
     pub(crate) scheduler: Scheduler<E, L>,
     pub(crate) limits: Limits,
-    read_pool: Pool,
-    read_tasks_max: usize,
-    runtime: Arc<Runtime>,
+    reads: ReadPool,
+    memory: MemoryQuota,
     format: PhantomData<F>,
 }
 
@@ -44,9 +43,8 @@ impl<E: Clone, L, F> Clone for Storage<E, L, F> {
             concurrency_manager: self.concurrency_manager.clone(),
             scheduler: self.scheduler.clone(),
             limits: self.limits,
-            read_pool: self.read_pool.clone(),
-            read_tasks_max: self.read_tasks_max,
-            runtime: Arc::clone(&self.runtime),
+            reads: self.reads.clone(),
+            memory: self.memory.clone(),
             format: PhantomData,
         }
     }
@@ -64,24 +62,33 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         sched_pool: Pool,
         config: &Config,
     ) -> Self {
+        let memory = MemoryQuota::new(config.memory_quota_bytes());
         let parts = SchedulerParts {
             engine: engine.clone(),
             lock_manager,
             concurrency_manager: concurrency_manager.clone(),
             pool: sched_pool,
             clock: runtime.clock.clone(),
+            memory: memory.clone(),
         };
-        let threads = read_pool.threads().max(1);
+        let clock = runtime.clock.clone();
         Self {
             engine,
             concurrency_manager,
             scheduler: Scheduler::new(parts, config),
             limits: Limits::new(config),
-            read_pool,
-            read_tasks_max: threads.saturating_mul(config.max_read_tasks_per_worker),
-            runtime: Arc::new(runtime.clone()),
+            reads: ReadPool::new(read_pool, config, clock, memory.clone()),
+            memory,
             format: PhantomData,
         }
+    }
+
+    /// Gives raw keys their versions from `causal_ts`. Only a store whose format has versions needs it; without it
+    /// such a store refuses raw writes.
+    #[must_use]
+    pub fn with_causal_ts(self, causal_ts: CausalTs) -> Self {
+        self.scheduler.set_causal_ts(causal_ts);
+        self
     }
 
     /// The largest timestamp that a read has used, and its limit.
@@ -97,6 +104,11 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     /// The scheduler of write commands, for its figures.
     pub fn scheduler(&self) -> &Scheduler<E, L> {
         &self.scheduler
+    }
+
+    /// The memory of requests in progress, for its figures.
+    pub fn memory_quota(&self) -> &MemoryQuota {
+        &self.memory
     }
 
     /// Runs a transaction command. Its work starts at once and goes on when the future is dropped.
@@ -138,7 +150,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
                 .map(|cf| Modify::DeleteRange(cf, start.clone(), end.clone()))
                 .into();
             this.scheduler
-                .run_blind("delete_range", ctx, modifies, &[], tracker)
+                .run_blind("delete_range", ctx, (modifies, Stamp::None), &[], tracker)
                 .await
         }
     }
@@ -155,12 +167,21 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         check_key_range(start, Some(end))
     }
 
-    /// Runs a read on the read pool. A read whose caller is gone is not begun.
-    pub(crate) fn spawn_read<T, Fut>(
+    /// Admits a read at `ts` whose request has `bytes` of keys. To be called before anything is built for it.
+    pub(crate) fn admit_read(
         &self,
         kind: &'static str,
         ctx: &Context,
         ts: TimeStamp,
+        bytes: usize,
+    ) -> Result<ReadTicket> {
+        self.reads.admit(kind, ctx, ts, bytes)
+    }
+
+    /// Runs a read on the read pool, if it was admitted.
+    pub(crate) fn spawn_read<T, Fut>(
+        &self,
+        ticket: Result<ReadTicket>,
         tracker: &TrackerHandle,
         work: Fut,
     ) -> impl Future<Output = Result<T>> + Send + 'static + use<E, L, F, T, Fut>
@@ -168,36 +189,11 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         T: Send + 'static,
         Fut: Future<Output = Result<T>> + Send + 'static,
     {
-        metrics::COMMAND_TOTAL.with_label_values(&[kind]).inc();
-        let (sender, receiver) = oneshot::channel();
-        let clock = self.runtime.clock.clone();
-        let deadline = Deadline::of(ctx, &clock);
-        let submitted = clock.now();
-        let tracker = tracker.clone();
-        let task = async move {
-            if sender.is_canceled() {
-                return;
-            }
-            let begun = clock.now();
-            let result = match deadline.check(&clock) {
-                Ok(()) => work.await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = &result {
-                error.log_damage(kind);
-            }
-            statistics::record_read(&tracker, submitted, begun, clock.now());
-            let _ = sender.send(result);
-        };
-        let spawned = if self.read_pool.queued() >= self.read_tasks_max {
-            metrics::TOO_BUSY_TOTAL.with_label_values(&[kind]).inc();
-            Err(Error::SchedTooBusy)
-        } else {
-            let options = task_options(ctx, ts.into_inner());
-            self.read_pool
-                .spawn(options, task)
-                .map_err(|_| Error::Closed)
-        };
-        answer(spawned.map(|()| receiver))
+        self.reads.run(ticket, tracker, work)
+    }
+
+    /// Counts what a read collects.
+    pub(crate) fn read_budget(&self) -> ReadBudget {
+        ReadBudget::new(&self.limits, &self.memory)
     }
 }

@@ -6,6 +6,8 @@ mod accounts;
 mod lanes;
 mod parking;
 mod pool;
+mod stepped;
+mod turn_time;
 mod workers;
 
 pub use accounts::{LEVEL_BOUNDS, LEVELS};
@@ -13,6 +15,7 @@ pub use pool::{Builder, Error, Pool, PoolClosed, Result};
 
 /// How urgent a task is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+// In the order in which they go: counters are kept by it.
 pub enum Priority {
     /// Before everything else, whatever it has cost so far.
     High,

@@ -1,6 +1,5 @@
 //! The pool: what callers hold, and the way of a task through it. Owns accounting and shutdown;
-//! where tasks run is the driver's matter: threads (`workers`) or the stepper, which picks any
-//! ready task in the order of its seed and for which levels and priorities are only bookkeeping.
+//! where tasks run is the driver's matter: threads (`workers`) or a stepper (`stepped`).
 
 use std::{
     future::Future,
@@ -9,10 +8,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use runtime::{
-    Clock, Runnable, Runtime, Stepper,
+    Clock, Runtime, Stepper,
     task::{RunOutcome, Schedule, Task, TaskSet},
 };
 
@@ -20,6 +20,8 @@ use crate::{
     Priority, TaskOptions,
     accounts::{Account, Accounts},
     lanes::lane_of,
+    stepped::{Ready, SteppedLanes},
+    turn_time::TurnTime,
     workers::Workers,
 };
 
@@ -99,10 +101,23 @@ impl Builder {
         Ok(pool)
     }
 
-    /// Puts the pool under `stepper`.
+    /// Puts the pool under `stepper`, which picks any ready task in the order of its seed: as with
+    /// enough threads, levels and priorities order nothing.
     #[must_use]
     pub fn build_stepped(self, stepper: &Stepper) -> Pool {
-        let core = self.into_core(stepper.clock(), Driver::Stepped(stepper.clone()));
+        self.build_on(stepper, Driver::Stepped(stepper.clone()))
+    }
+
+    /// Puts the pool under `stepper` like one thread: the stepper decides when the pool takes a turn,
+    /// and levels and priorities decide whose turn it is.
+    #[must_use]
+    pub fn build_stepped_in_order(self, stepper: &Stepper) -> Pool {
+        let lanes = SteppedLanes::new(stepper);
+        self.build_on(stepper, Driver::SteppedInOrder(lanes))
+    }
+
+    fn build_on(self, stepper: &Stepper, driver: Driver) -> Pool {
+        let core = self.into_core(stepper.clock(), driver);
         Pool {
             handle: Arc::new(Handle {
                 core: Arc::new(core),
@@ -119,7 +134,8 @@ impl Builder {
             driver,
             tasks: TaskSet::default(),
             accounts: Accounts::default(),
-            queued: AtomicUsize::new(0),
+            queued: Default::default(),
+            turns: TurnTime::default(),
             panics: AtomicU64::new(0),
         }
     }
@@ -142,9 +158,9 @@ impl Pool {
         if core.tasks.is_closed() {
             return Err(PoolClosed);
         }
-        let id = match &core.driver {
-            Driver::Threads(_) => core.tasks.next_id(),
-            Driver::Stepped(stepper) => stepper.next_id(),
+        let id = match core.stepper() {
+            None => core.tasks.next_id(),
+            Some(stepper) => stepper.next_id(),
         };
         let member = Member {
             account: core.accounts.get(options.task_id, core.clock.now()),
@@ -162,7 +178,21 @@ impl Pool {
     /// Tasks that are ready and wait for a thread.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.handle.core.queued.load(Ordering::SeqCst)
+        self.handle.core.queued_before(Priority::Low)
+    }
+
+    /// How long a new task of this priority would wait for a thread, going by what stands before it
+    /// and by how long threads have lately run at a time.
+    #[must_use]
+    pub fn estimated_wait(&self, priority: Priority) -> Duration {
+        let core = &self.handle.core;
+        core.turns.wait(core.queued_before(priority), core.threads)
+    }
+
+    /// How long a thread has lately run before it took the next task.
+    #[must_use]
+    pub fn mean_turn(&self) -> Duration {
+        self.handle.core.turns.mean()
     }
 
     /// Tasks that have not ended: queued, running or waiting for something.
@@ -217,13 +247,16 @@ pub(crate) struct Core {
     driver: Driver,
     tasks: TaskSet<Member>,
     accounts: Accounts,
-    queued: AtomicUsize,
+    /// Ready tasks that wait for a thread, by priority.
+    queued: [AtomicUsize; 3],
+    turns: TurnTime,
     panics: AtomicU64,
 }
 
 enum Driver {
     Threads(Box<Workers>),
     Stepped(Stepper),
+    SteppedInOrder(SteppedLanes),
 }
 
 /// What a task of a pool carries.
@@ -231,6 +264,12 @@ pub(crate) struct Member {
     core: Arc<Core>,
     account: Arc<Account>,
     priority: Priority,
+}
+
+impl Member {
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
 }
 
 impl Schedule for Member {
@@ -244,19 +283,6 @@ impl Schedule for Member {
     }
 }
 
-/// A ready task as the stepper sees it.
-struct Ready(Arc<Task<Member>>);
-
-impl Runnable for Ready {
-    fn run_once(self: Arc<Self>) {
-        self.0.executor.core.run(self.0.clone());
-    }
-
-    fn trace_id(&self) -> u64 {
-        self.0.id()
-    }
-}
-
 impl Core {
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -266,33 +292,64 @@ impl Core {
     pub(crate) fn workers(&self) -> Option<&Workers> {
         match &self.driver {
             Driver::Threads(workers) => Some(workers),
-            Driver::Stepped(_) => None,
+            Driver::Stepped(_) | Driver::SteppedInOrder(_) => None,
         }
     }
 
-    fn enqueue(&self, task: Arc<Task<Member>>) {
-        self.queued.fetch_add(1, Ordering::SeqCst);
+    fn stepper(&self) -> Option<&Stepper> {
+        match &self.driver {
+            Driver::Threads(_) => None,
+            Driver::Stepped(stepper) => Some(stepper),
+            Driver::SteppedInOrder(lanes) => Some(lanes.stepper()),
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>, task: Arc<Task<Member>>) {
+        let Member {
+            priority, account, ..
+        } = &task.executor;
+        let lane = lane_of(*priority, account.level());
+        self.queued[*priority as usize].fetch_add(1, Ordering::SeqCst);
         match &self.driver {
             Driver::Threads(workers) => {
-                let lane = lane_of(task.executor.priority, task.executor.account.level());
                 workers.push(lane, task);
                 if self.tasks.is_closed() {
                     // Too late for the threads, maybe too late for the shutdown's own look at the
                     // lanes.
-                    self.discard_queued(workers);
+                    self.discard_queued(workers.drain());
                 }
             }
             Driver::Stepped(stepper) => stepper.push(Arc::new(Ready(task))),
+            Driver::SteppedInOrder(lanes) => lanes.push(lane, task, self),
+        }
+    }
+
+    /// Tasks that stand before a new one of this priority.
+    fn queued_before(&self, priority: Priority) -> usize {
+        self.queued[..=priority as usize]
+            .iter()
+            .map(|queued| queued.load(Ordering::SeqCst))
+            .sum()
+    }
+
+    /// Lets the next task of the lanes have its turn, under a stepper that goes by them.
+    pub(crate) fn take_turn(self: &Arc<Self>) {
+        if let Driver::SteppedInOrder(lanes) = &self.driver
+            && let Some(task) = lanes.pop()
+        {
+            self.run(task);
         }
     }
 
     /// Runs a task that was taken from a queue: polls it once, books the time, queues it again if
     /// it was woken.
-    pub(crate) fn run(&self, task: Arc<Task<Member>>) {
-        self.queued.fetch_sub(1, Ordering::SeqCst);
+    pub(crate) fn run(self: &Arc<Self>, task: Arc<Task<Member>>) {
+        self.queued[task.executor.priority as usize].fetch_sub(1, Ordering::SeqCst);
         let begin = self.clock.now();
         let outcome = task.run();
-        task.executor.account.add(self.clock.now() - begin);
+        let end = self.clock.now();
+        task.executor.account.add(end - begin);
+        self.turns.record(end, end - begin);
         match outcome {
             RunOutcome::Woken => self.enqueue(task),
             RunOutcome::Panicked(message) => self.report_panic(&message),
@@ -305,7 +362,7 @@ impl Core {
         if let Some(handler) = &self.on_panic {
             handler(message);
         }
-        if let Driver::Stepped(stepper) = &self.driver {
+        if let Some(stepper) = self.stepper() {
             stepper.record_panic(format!("pool {}: {message}", self.name));
         }
     }
@@ -316,15 +373,18 @@ impl Core {
             workers.stop();
         }
         self.tasks.cancel_all();
-        if let Some(workers) = self.workers() {
-            self.discard_queued(workers);
+        match &self.driver {
+            Driver::Threads(workers) => self.discard_queued(workers.drain()),
+            Driver::Stepped(_) => {}
+            Driver::SteppedInOrder(lanes) => self.discard_queued(lanes.drain()),
         }
     }
 
-    /// Empties the lanes of a closed pool; the futures are dropped through the task set, in their
-    /// order.
-    fn discard_queued(&self, workers: &Workers) {
-        let left = workers.drain();
-        self.queued.fetch_sub(left.len(), Ordering::SeqCst);
+    /// Forgets what stood in the lanes of a closed pool; the futures are dropped through the task set,
+    /// in their order.
+    fn discard_queued(&self, left: Vec<Arc<Task<Member>>>) {
+        for task in left {
+            self.queued[task.executor.priority as usize].fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }

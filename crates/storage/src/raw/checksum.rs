@@ -4,19 +4,16 @@
 use std::future::Future;
 
 use api_version::{CommandKind, KvFormat};
-use engine_traits::{Cf, EngineIterator, IterOptions};
-use kv::{Engine, Snapshot};
+use engine_traits::Cf;
+use kv::Engine;
 use kvproto::kvrpcpb::{ChecksumAlgorithm, Context, KeyRange};
 use lock_manager::LockManager;
+use mvcc::Direction;
 use tracker::TrackerHandle;
 use txn_types::TimeStamp;
 
-use super::format;
-use crate::reads::yield_now;
+use crate::limits::request_bytes;
 use crate::{Result, Storage};
-
-/// Pairs that are counted before other tasks of the pool may run.
-const YIELD_KEYS: u64 = 256;
 
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,62 +48,42 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     ) -> impl Future<Output = Result<Checksum>> + Send + 'static + use<E, L, F> {
         const KIND: &str = "raw_checksum";
         let this = self.clone();
-        let envelope = ctx.clone();
-        self.spawn_read(
+        let ticket = self.admit_read(
             KIND,
-            &envelope,
+            &ctx,
             TimeStamp::zero(),
-            &tracker.clone(),
-            async move {
-                match algorithm {
-                    ChecksumAlgorithm::Crc64_Xor => {}
+            request_bytes(ranges.iter().map(range_bytes)),
+        );
+        self.spawn_read(ticket, &tracker.clone(), async move {
+            match algorithm {
+                ChecksumAlgorithm::Crc64_Xor => {}
+            }
+            for range in &ranges {
+                let start = Some(range.get_start_key());
+                this.check_raw_range(CommandKind::RawChecksum, &ctx, start, bound(range))?;
+            }
+            let fill_cache = !ctx.get_not_fill_cache();
+            let snapshot = this.raw_snapshot(ctx, &tracker).await?;
+            let view = this.raw_view(&snapshot, Cf::Default, fill_cache);
+            let mut sum = Checksum::default();
+            for range in &ranges {
+                let start = Some(range.get_start_key());
+                let mut pairs = view.scan(start, bound(range), Direction::Forward)?;
+                while let Some((key, value)) = pairs.next(false).await? {
+                    sum.add(&key, &value);
                 }
-                for range in &ranges {
-                    let start = Some(range.get_start_key());
-                    this.check_raw_range(CommandKind::RawChecksum, &ctx, start, bound(range))?;
-                }
-                let fill_cache = !ctx.get_not_fill_cache();
-                let snapshot = this.raw_snapshot(ctx, &tracker).await?;
-                let mut sum = Checksum::default();
-                for range in &ranges {
-                    add_range::<F, _>(&mut sum, &snapshot, range, fill_cache).await?;
-                }
-                Ok(sum)
-            },
-        )
+            }
+            Ok(sum)
+        })
     }
+}
+
+fn range_bytes(range: &KeyRange) -> usize {
+    range.get_start_key().len() + range.get_end_key().len()
 }
 
 fn bound(range: &KeyRange) -> Option<&[u8]> {
     Some(range.get_end_key()).filter(|end| !end.is_empty())
-}
-
-async fn add_range<F: KvFormat, S: Snapshot>(
-    sum: &mut Checksum,
-    snapshot: &S,
-    range: &KeyRange,
-    fill_cache: bool,
-) -> Result<()> {
-    let options = IterOptions {
-        lower: Some(format::encode_key::<F>(range.get_start_key()).into_encoded()),
-        upper: bound(range).map(|end| format::encode_key::<F>(end).into_encoded()),
-        fill_cache,
-        ..IterOptions::default()
-    };
-    let mut iter = snapshot.iter(Cf::Default, options)?;
-    let mut valid = iter.seek_to_first().map_err(kv::Error::from)?;
-    let mut met = 0u64;
-    while valid {
-        if let Some(value) = format::decode_value::<F>(iter.value())? {
-            sum.add(&format::decode_key::<F>(iter.key())?, &value);
-        }
-        met += 1;
-        if met.is_multiple_of(YIELD_KEYS) {
-            yield_now().await;
-        }
-        valid = iter.next().map_err(kv::Error::from)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

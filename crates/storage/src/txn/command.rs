@@ -1,7 +1,7 @@
 //! What a write command is: keys to latch, and one pure decision.
 //!
-//! A command takes a snapshot and returns the changes and the answer. It owns no thread and reads no clock; the
-//! scheduler owns latches, snapshot, write and answer.
+//! A command takes a snapshot and returns the changes and the answer. It owns no thread and no clock; the scheduler
+//! owns latches, snapshot, write and answer.
 //! Must never: touch the engine except through the snapshot it is given.
 
 use std::future::Future;
@@ -12,6 +12,7 @@ use kv::{Engine, Modify, Snapshot};
 use kvproto::kvrpcpb::Context;
 use lock_manager::{LockManager, ReleasedLock};
 use mvcc::{MvccTxn, SnapshotReader, Statistics};
+use runtime::Clock;
 use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp};
 
@@ -22,8 +23,19 @@ use crate::{Result, limits::Limits};
 pub struct WriteContext<'a> {
     /// To raise `max_ts` when the command answers about the state at a timestamp.
     pub concurrency_manager: &'a ConcurrencyManager,
+    /// Tells when values expire.
+    pub clock: &'a Clock,
     /// Receives what the command's reads cost.
     pub statistics: &'a mut Statistics,
+}
+
+/// Whether the keys of a command's puts get a version before they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// They are written as they are.
+    None,
+    /// They get a timestamp of the placement driver, taken under the latches. One serves all keys of a command.
+    Causal,
 }
 
 /// What a command decided.
@@ -160,6 +172,11 @@ pub trait WriteCommand: Send + 'static {
     /// Identifies the work for the pool's accounting; commands of one transaction share it.
     fn task_id(&self) -> u64 {
         0
+    }
+
+    /// Whether its puts get a version.
+    fn stamp(&self) -> Stamp {
+        Stamp::None
     }
 
     /// Refuses requests that no state of the data could make valid.

@@ -1,7 +1,7 @@
 //! Runs write commands: admission, latches, snapshot, decision, write, answer.
 //!
-//! 1. *Admission* happens on the caller: above the limit of pending bytes a command is refused, so nothing queues
-//!    without bound.
+//! 1. *Admission* happens on the caller: above the limit of pending bytes, or of the memory of all requests, a command
+//!    is refused, so nothing queues without bound.
 //! 2. The rest is one task on the scheduler's pool. It owns the command; the caller holds only the receiving end of
 //!    a channel. A client that goes away drops that end, and the task runs on to its end: no latch is lost, no
 //!    command is half-run.
@@ -9,15 +9,16 @@
 //!    its term travels with the write.
 //! 4. Latches are released when the write has finished, and only then the answer is sent: whoever sees the answer
 //!    also sees the write, and so does the next command of the same key.
-//! 5. The deadline is looked at before the decision and before the write. After the write has begun its real outcome
-//!    is reported, however late.
+//! 5. The deadline is looked at before the latches, after them, before the decision and before the write. Once the write
+//!    is handed over its real outcome is reported, however late; only the engine may still refuse one that it has not
+//!    begun.
 //!
 //! Must never: hold a lock across an await, read a clock other than the given one, or turn an unknown write
 //! outcome into a definite one.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use concurrency_manager::ConcurrencyManager;
 use futures::channel::oneshot;
@@ -27,12 +28,15 @@ use lock_manager::{LockManager, ReleasedLock};
 use mvcc::Statistics;
 use runtime::{Clock, Instant};
 use tracker::TrackerHandle;
+use txn_types::Key;
 use yatp::{Pool, Priority, TaskOptions};
 
-use super::command::{WriteCommand, WriteContext, WriteResult};
+use super::command::{Stamp, WriteCommand, WriteContext, WriteResult};
 use super::latch::{LatchSet, Latches};
 use crate::deadline::Deadline;
 use crate::limits::Limits;
+use crate::memory::{MemoryLease, MemoryQuota, REQUEST_OVERHEAD};
+use crate::raw::CausalTs;
 use crate::{Config, Error, Result, metrics};
 
 type Waker = oneshot::Sender<()>;
@@ -47,9 +51,12 @@ struct Shared<E, L> {
     pool: Pool,
     clock: Clock,
     latches: Arc<Latches<Waker>>,
+    /// Where versions of raw keys come from; only where they have any.
+    causal_ts: OnceLock<CausalTs>,
     next_id: AtomicU64,
     pending_bytes: Arc<AtomicUsize>,
     pending_bytes_limit: usize,
+    memory: MemoryQuota,
     limits: Limits,
 }
 
@@ -78,16 +85,20 @@ pub struct SchedulerParts<E, L> {
     pub pool: Pool,
     /// Where time comes from.
     pub clock: Clock,
+    /// What requests in progress may take.
+    pub memory: MemoryQuota,
 }
 
-/// Stands for an admitted command in the pending bytes.
+/// Stands for an admitted command in the pending bytes, and holds its memory.
 struct Admission {
     pending_bytes: Arc<AtomicUsize>,
     bytes: usize,
+    memory: Option<MemoryLease>,
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
+        self.memory = None;
         self.pending_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
         metrics::WRITING_BYTES.sub(gauge(self.bytes));
         metrics::CONTEXT_TOTAL.dec();
@@ -147,7 +158,6 @@ struct Envelope {
 impl<E: Engine, L: LockManager> Scheduler<E, L> {
     /// A scheduler over `parts`.
     pub fn new(parts: SchedulerParts<E, L>, config: &Config) -> Self {
-        let limit = config.scheduler_pending_write_threshold.0;
         Self {
             shared: Arc::new(Shared {
                 engine: parts.engine,
@@ -156,9 +166,11 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 pool: parts.pool,
                 clock: parts.clock,
                 latches: Arc::new(Latches::new(config.scheduler_concurrency)),
+                causal_ts: OnceLock::new(),
                 next_id: AtomicU64::new(0),
                 pending_bytes: Arc::new(AtomicUsize::new(0)),
-                pending_bytes_limit: usize::try_from(limit).unwrap_or(usize::MAX),
+                pending_bytes_limit: config.pending_write_bytes(),
+                memory: parts.memory,
                 limits: Limits::new(config),
             }),
         }
@@ -184,9 +196,26 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         &self.shared.clock
     }
 
+    /// Says where versions of raw keys come from, once.
+    pub(crate) fn set_causal_ts(&self, causal_ts: CausalTs) {
+        // A second source would be free to go back behind the first.
+        let _ = self.shared.causal_ts.set(causal_ts);
+    }
+
     /// Runs a command: latches, snapshot, decision, write.
     pub fn run<C: WriteCommand>(
         &self,
+        command: C,
+        tracker: TrackerHandle,
+    ) -> impl Future<Output = Result<C::Output>> + Send + 'static + use<E, L, C> {
+        let deadline = Deadline::of(command.context(), &self.shared.clock);
+        self.run_until(deadline, command, tracker)
+    }
+
+    /// Runs a command of a series, which has one deadline for all.
+    pub(crate) fn run_until<C: WriteCommand>(
+        &self,
+        deadline: Deadline,
         command: C,
         tracker: TrackerHandle,
     ) -> impl Future<Output = Result<C::Output>> + Send + 'static + use<E, L, C> {
@@ -195,7 +224,10 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             let options = task_options(command.context(), command.task_id());
             let bytes = command.write_bytes();
             let ctx = command.context().clone();
-            let envelope = self.envelope(C::KIND, ctx, latches, tracker);
+            let envelope = Envelope {
+                deadline,
+                ..self.envelope(C::KIND, ctx, latches, tracker)
+            };
             let this = self.clone();
             self.admit(C::KIND, bytes, options, move || async move {
                 this.execute(envelope, command).await
@@ -204,12 +236,12 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         answer(admitted)
     }
 
-    /// Writes what needs no decision, under the latches of `keys`.
+    /// Writes what needs no decision, with a version if it is to have one, under the latches of `keys`.
     pub(crate) fn run_blind(
         &self,
         kind: &'static str,
         ctx: Context,
-        modifies: Vec<Modify>,
+        (modifies, stamp): (Vec<Modify>, Stamp),
         keys: &[&[u8]],
         tracker: TrackerHandle,
     ) -> impl Future<Output = Result<()>> + Send + 'static + use<E, L> {
@@ -219,7 +251,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let envelope = self.envelope(kind, ctx, latches, tracker);
         let this = self.clone();
         let admitted = self.admit(kind, bytes, options, move || async move {
-            this.execute_blind(envelope, modifies).await
+            this.execute_blind(envelope, modifies, stamp).await
         });
         answer(admitted)
     }
@@ -273,14 +305,23 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let before = self.shared.pending_bytes.fetch_add(bytes, Ordering::AcqRel);
         metrics::WRITING_BYTES.add(gauge(bytes));
         metrics::CONTEXT_TOTAL.inc();
-        let admission = Admission {
+        let mut admission = Admission {
             pending_bytes: Arc::clone(&self.shared.pending_bytes),
             bytes,
+            memory: None,
         };
         // Compared before this command counts: one that is larger than the limit alone must have its turn too.
-        if before >= self.shared.pending_bytes_limit {
-            metrics::TOO_BUSY_TOTAL.with_label_values(&[kind]).inc();
-            return Err(Error::SchedTooBusy);
+        let memory = if before >= self.shared.pending_bytes_limit {
+            Err(Error::SchedTooBusy)
+        } else {
+            self.shared.memory.take(REQUEST_OVERHEAD + bytes)
+        };
+        match memory {
+            Ok(memory) => admission.memory = Some(memory),
+            Err(error) => {
+                metrics::TOO_BUSY_TOTAL.with_label_values(&[kind]).inc();
+                return Err(error);
+            }
         }
         let (sender, receiver) = oneshot::channel();
         let work = work();
@@ -313,8 +354,9 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             started,
             tracker,
         } = env;
-        let guard = self.latch(kind, latches, started, &tracker).await;
-        deadline.check(&self.shared.clock)?;
+        let guard = self
+            .latch(kind, latches, started, &deadline, &tracker)
+            .await?;
         let before_snapshot = self.shared.clock.now();
         let snapshot = self
             .shared
@@ -328,9 +370,11 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let before_process = self.shared.clock.now();
         deadline.check(&self.shared.clock)?;
 
+        let stamp = command.stamp();
         let mut statistics = Statistics::default();
         let mut write_ctx = WriteContext {
             concurrency_manager: &self.shared.concurrency_manager,
+            clock: &self.shared.clock,
             statistics: &mut statistics,
         };
         let decided = command.process_write(snapshot, &mut write_ctx);
@@ -341,12 +385,13 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let before_write = self.shared.clock.now();
         crate::statistics::record_stages(&tracker, before_snapshot, before_process, before_write);
         let WriteResult {
-            modifies,
+            mut modifies,
             output,
             released,
         } = decided?;
 
         if !modifies.is_empty() {
+            self.stamp(stamp, &mut modifies).await?;
             let data = WriteData {
                 modifies,
                 term,
@@ -360,7 +405,12 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         Ok(output)
     }
 
-    async fn execute_blind(self, env: Envelope, modifies: Vec<Modify>) -> Result<()> {
+    async fn execute_blind(
+        self,
+        env: Envelope,
+        mut modifies: Vec<Modify>,
+        stamp: Stamp,
+    ) -> Result<()> {
         let Envelope {
             kind,
             ctx,
@@ -369,7 +419,10 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             started,
             tracker,
         } = env;
-        let guard = self.latch(kind, latches, started, &tracker).await;
+        let guard = self
+            .latch(kind, latches, started, &deadline, &tracker)
+            .await?;
+        self.stamp(stamp, &mut modifies).await?;
         let data = WriteData {
             modifies,
             term: None,
@@ -387,8 +440,11 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         kind: &'static str,
         latches: LatchSet,
         started: Instant,
+        deadline: &Deadline,
         tracker: &TrackerHandle,
-    ) -> LatchGuard {
+    ) -> Result<LatchGuard> {
+        // A command that is too late already must not keep others from their keys.
+        deadline.check(&self.shared.clock)?;
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let guard = LatchGuard::acquire(&self.shared.latches, latches, id).await;
         let waited = self.shared.clock.now().saturating_duration_since(started);
@@ -396,7 +452,27 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             .with_label_values(&[kind])
             .observe(waited.as_secs_f64());
         crate::statistics::record_latch_wait(tracker, waited);
-        guard
+        deadline.check(&self.shared.clock)?;
+        Ok(guard)
+    }
+
+    /// Adds the version to the keys of the puts. The latches are held: see `raw::causal_ts`.
+    async fn stamp(&self, stamp: Stamp, modifies: &mut [Modify]) -> Result<()> {
+        if stamp == Stamp::None {
+            return Ok(());
+        }
+        let no_source = || Error::MaxTimestampNotSynced {
+            reason: "this store has no source of timestamps".to_owned(),
+        };
+        let causal_ts = self.shared.causal_ts.get().ok_or_else(no_source)?;
+        let ts = causal_ts.next().await?;
+        for modify in modifies {
+            if let Modify::Put(_, key, _) = modify {
+                let unstamped = std::mem::replace(key, Key::from_encoded(Vec::new()));
+                *key = unstamped.append_ts(ts);
+            }
+        }
+        Ok(())
     }
 
     async fn write(

@@ -5,6 +5,8 @@
     reason = "tests may unwrap, also in what they share"
 )]
 
+mod in_order;
+
 use std::{
     collections::BTreeSet,
     fs,

@@ -108,7 +108,8 @@ impl TxnCommand for ResolveLock {
                 Self::Full { ctx, status } => {
                     // A task of its own, so that a client that goes away does not leave the region half done.
                     let envelope = ctx.clone();
-                    let rounds = resolve_region(scheduler.clone(), ctx, status, tracker);
+                    let deadline = Deadline::of(&ctx, scheduler.clock());
+                    let rounds = resolve_region(scheduler.clone(), ctx, status, deadline, tracker);
                     scheduler.run_series(SERIES, &envelope, rounds).await
                 }
             }
@@ -120,9 +121,9 @@ async fn resolve_region<E: Engine, L: LockManager>(
     scheduler: Scheduler<E, L>,
     ctx: Context,
     status: HashMap<TimeStamp, TimeStamp>,
+    deadline: Deadline,
     tracker: TrackerHandle,
 ) -> Result<()> {
-    let deadline = Deadline::of(&ctx, scheduler.clock());
     let status = Arc::new(status);
     let mut start = None;
     loop {
@@ -152,7 +153,8 @@ async fn resolve_region<E: Engine, L: LockManager>(
             status: Arc::clone(&status),
             locks,
         };
-        match scheduler.run(batch, tracker.clone()).await? {
+        let round = scheduler.run_until(deadline, batch, tracker.clone());
+        match round.await? {
             Some(stopped_at) => start = Some(stopped_at),
             None if has_remain => start = Some(last),
             None => return Ok(()),

@@ -1,0 +1,168 @@
+//! Where reads run: admission, deadline, and what a read is told when it is too much.
+//!
+//! 1. *Admission* happens on the caller, before anything is built for the read: a refusal costs next to nothing, so
+//!    a store that is asked for twice what it can do spends its time on what it does.
+//! 2. A read is refused when too many wait already; when the estimated wait is above what its client accepts
+//!    (`busy_threshold_ms`); and when its deadline would pass before a thread is likely to be done with it. A read
+//!    that is served too late costs as much as one in time, and helps nobody.
+//! 3. The deadline is looked at again before each turn of the read: a long scan gives way every so many keys, and
+//!    goes on only while somebody waits for it.
+//!
+//! Must never: queue without bound, or begin a read whose caller is gone.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use kvproto::kvrpcpb::Context;
+use runtime::Clock;
+use tracker::TrackerHandle;
+use txn_types::TimeStamp;
+use yatp::{Pool, TaskOptions};
+
+use crate::deadline::Deadline;
+use crate::memory::{MemoryLease, MemoryQuota, REQUEST_OVERHEAD};
+use crate::txn::scheduler::{answer, task_options};
+use crate::{Config, Error, Result, metrics, statistics};
+
+/// The pool of reads.
+#[derive(Clone)]
+pub(crate) struct ReadPool {
+    pool: Pool,
+    tasks_max: usize,
+    clock: Clock,
+    memory: MemoryQuota,
+}
+
+/// A read that was admitted: what it is, how long it may take, and the memory it holds.
+pub(crate) struct ReadTicket {
+    kind: &'static str,
+    deadline: Deadline,
+    options: TaskOptions,
+    memory: MemoryLease,
+}
+
+impl ReadPool {
+    pub(crate) fn new(pool: Pool, config: &Config, clock: Clock, memory: MemoryQuota) -> Self {
+        let threads = pool.threads().max(1);
+        Self {
+            tasks_max: threads.saturating_mul(config.max_read_tasks_per_worker),
+            pool,
+            clock,
+            memory,
+        }
+    }
+
+    /// Admits a read at `ts` whose request has `bytes` of keys, or says why not.
+    pub(crate) fn admit(
+        &self,
+        kind: &'static str,
+        ctx: &Context,
+        ts: TimeStamp,
+        bytes: usize,
+    ) -> Result<ReadTicket> {
+        metrics::COMMAND_TOTAL.with_label_values(&[kind]).inc();
+        let options = task_options(ctx, ts.into_inner());
+        let deadline = Deadline::of(ctx, &self.clock);
+        let admitted = self
+            .check_load(ctx, options, &deadline)
+            .and_then(|()| self.memory.take(REQUEST_OVERHEAD.saturating_add(bytes)));
+        match admitted {
+            Ok(memory) => Ok(ReadTicket {
+                kind,
+                deadline,
+                options,
+                memory,
+            }),
+            Err(error) => {
+                metrics::TOO_BUSY_TOTAL.with_label_values(&[kind]).inc();
+                Err(error)
+            }
+        }
+    }
+
+    fn check_load(&self, ctx: &Context, options: TaskOptions, deadline: &Deadline) -> Result<()> {
+        if self.pool.queued() >= self.tasks_max {
+            return Err(Error::SchedTooBusy);
+        }
+        let threshold = Duration::from_millis(ctx.get_busy_threshold_ms().into());
+        if threshold.is_zero() && deadline.at().is_none() {
+            return Ok(());
+        }
+        let estimated_wait = self.pool.estimated_wait(options.priority);
+        let too_long = !threshold.is_zero() && estimated_wait > threshold;
+        // An idle pool takes whatever comes: nobody else would be better served.
+        let too_late = !estimated_wait.is_zero()
+            && deadline.passes_within(estimated_wait + self.pool.mean_turn(), &self.clock);
+        if too_long || too_late {
+            return Err(Error::ReadPoolBusy { estimated_wait });
+        }
+        Ok(())
+    }
+
+    /// Runs an admitted read. When its caller is gone before it begins, it is not begun.
+    pub(crate) fn run<T, Fut>(
+        &self,
+        ticket: Result<ReadTicket>,
+        tracker: &TrackerHandle,
+        work: Fut,
+    ) -> impl Future<Output = Result<T>> + Send + 'static + use<T, Fut>
+    where
+        T: Send + 'static,
+        Fut: Future<Output = Result<T>> + Send + 'static,
+    {
+        answer(ticket.and_then(|ticket| self.start(ticket, tracker.clone(), work)))
+    }
+
+    fn start<T, Fut>(
+        &self,
+        ticket: ReadTicket,
+        tracker: TrackerHandle,
+        work: Fut,
+    ) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        T: Send + 'static,
+        Fut: Future<Output = Result<T>> + Send + 'static,
+    {
+        let ReadTicket {
+            kind,
+            deadline,
+            options,
+            memory,
+        } = ticket;
+        let (sender, receiver) = oneshot::channel();
+        let clock = self.clock.clone();
+        let submitted = clock.now();
+        let task = async move {
+            if sender.is_canceled() {
+                return;
+            }
+            let begun = clock.now();
+            let result = in_time(deadline, &clock, work).await;
+            if let Err(error) = &result {
+                error.log_damage(kind);
+            }
+            statistics::record_read(&tracker, submitted, begun, clock.now());
+            drop(memory);
+            let _ = sender.send(result);
+        };
+        self.pool.spawn(options, task).map_err(|_| Error::Closed)?;
+        Ok(receiver)
+    }
+}
+
+/// Goes on with `work` as long as the deadline has not passed.
+async fn in_time<T>(
+    deadline: Deadline,
+    clock: &Clock,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match deadline.check(clock) {
+        Ok(()) => work.as_mut().poll(cx),
+        Err(error) => Poll::Ready(Err(error)),
+    })
+    .await
+}
