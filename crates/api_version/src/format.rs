@@ -24,6 +24,8 @@ pub trait KvFormat: Clone + Copy + Send + Sync + 'static {
     const TAG: ApiVersion;
     /// Whether raw values can expire.
     const IS_TTL_ENABLED: bool;
+    /// Whether raw keys have versions, of which the newest counts.
+    const HAS_VERSIONS: bool;
 
     /// What kind of data a user key belongs to.
     fn key_mode(user_key: &[u8]) -> KeyMode;
@@ -50,6 +52,7 @@ pub struct ApiV1;
 impl KvFormat for ApiV1 {
     const TAG: ApiVersion = ApiVersion::V1;
     const IS_TTL_ENABLED: bool = false;
+    const HAS_VERSIONS: bool = false;
 
     fn key_mode(_user_key: &[u8]) -> KeyMode {
         KeyMode::Unknown
@@ -87,6 +90,7 @@ pub struct ApiV1Ttl;
 impl KvFormat for ApiV1Ttl {
     const TAG: ApiVersion = ApiVersion::V1ttl;
     const IS_TTL_ENABLED: bool = true;
+    const HAS_VERSIONS: bool = false;
 
     fn key_mode(_user_key: &[u8]) -> KeyMode {
         KeyMode::Unknown
@@ -140,9 +144,15 @@ const PREFIX_TIDB_TABLE: u8 = b't';
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ApiV2;
 
+impl ApiV2 {
+    /// The stored value of a version that says: the key was deleted.
+    pub const DELETED: &'static [u8] = &[FLAG_DELETE];
+}
+
 impl KvFormat for ApiV2 {
     const TAG: ApiVersion = ApiVersion::V2;
     const IS_TTL_ENABLED: bool = true;
+    const HAS_VERSIONS: bool = true;
 
     fn key_mode(user_key: &[u8]) -> KeyMode {
         match user_key.first() {

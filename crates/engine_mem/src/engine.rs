@@ -4,16 +4,17 @@
 //! is held for the length of one batch or one chunk of an iteration, never while a caller's code
 //! runs.
 
-use std::sync::Arc;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use engine_traits::{
-    Cf, CfStats, EngineStats, Error, IterOptions, Iterable, KvEngine, Peekable, ReadOptions,
-    Result, Snapshot, WriteBatch, WriteOptions,
+    Cf, CfStats, CompactionFilterFactory, EngineStats, Error, IterOptions, Iterable, KvEngine,
+    Peekable, ReadOptions, Result, Snapshot, Verdict, WriteBatch, WriteOptions,
 };
 use parking_lot::RwLock;
 
-use crate::batch::MemWriteBatch;
+use crate::batch::{MemWriteBatch, Op};
 use crate::iterator::MemIterator;
 use crate::log::Log;
 use crate::versions::{Bytes, Horizon, Versioned};
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     config: Config,
     writes: AtomicU64,
     failing: AtomicBool,
+    /// By column family.
+    filters: [OnceLock<CompactionFilterFactory>; Cf::ALL.len()],
 }
 
 /// An engine in memory, shared by cloning. See the crate's documentation.
@@ -77,6 +80,7 @@ impl MemEngine {
             config,
             writes: AtomicU64::new(0),
             failing: AtomicBool::new(false),
+            filters: Default::default(),
         };
         // The contents at the log's base are what a crash falls back to: a reader like any other.
         shared.horizon.register(0);
@@ -152,6 +156,30 @@ impl Shared {
             state.store.prune(&self.horizon);
         }
     }
+}
+
+/// What the filter of one compaction does to a range.
+fn filtered(
+    store: &Versioned,
+    cf: Cf,
+    (start, end): (Option<&[u8]>, Option<&[u8]>),
+    factory: &CompactionFilterFactory,
+) -> Vec<Op> {
+    if start.zip(end).is_some_and(|(start, end)| start >= end) {
+        return Vec::new();
+    }
+    let mut filter = factory();
+    let lower = start.map_or(Bound::Unbounded, Bound::Included);
+    let upper = end.map_or(Bound::Unbounded, Bound::Excluded);
+    store
+        .forward(cf, store.last_seq(), (lower, upper), usize::MAX)
+        .into_iter()
+        .filter_map(|(key, value)| match filter(&key, &value) {
+            Verdict::Keep => None,
+            Verdict::Remove => Some(Op::Delete(cf, key)),
+            Verdict::Replace(value) => Some(Op::Put(cf, key, value.into())),
+        })
+        .collect()
 }
 
 /// Spreads a seed over all bits (the finaliser of splitmix64).
@@ -286,10 +314,29 @@ impl KvEngine for MemEngine {
         Ok(())
     }
 
-    /// There are no files; dead entries go with the last reader that sees them.
-    fn compact_range(&self, _cf: Cf, _start: Option<&[u8]>, _end: Option<&[u8]>) -> Result<()> {
-        self.shared.state.write().store.prune(&self.shared.horizon);
+    /// There are no files; dead entries go with the last reader that sees them. What a filter changes is
+    /// as durable as a write that is not synced: it happens again after a crash.
+    fn compact_range(&self, cf: Cf, start: Option<&[u8]>, end: Option<&[u8]>) -> Result<()> {
+        let shared = &self.shared;
+        let mut state = shared.state.write();
+        if let Some(factory) = shared.filters[cf.index()].get() {
+            let ops = filtered(&state.store, cf, (start, end), factory);
+            if !ops.is_empty() {
+                let seq = state.store.apply(&ops, &shared.horizon);
+                state.log.append(seq, ops.into(), true);
+            }
+        }
+        state.store.prune(&shared.horizon);
         Ok(())
+    }
+
+    fn filter_compactions(&self, cf: Cf, factory: CompactionFilterFactory) -> Result<()> {
+        if !Cf::DATA.contains(&cf) {
+            return Err(Error::InvalidArgument(format!("{cf} holds no data")));
+        }
+        self.shared.filters[cf.index()]
+            .set(factory)
+            .map_err(|_| Error::InvalidArgument(format!("{cf} has a filter already")))
     }
 
     /// There are no files, so none lies inside the range.

@@ -14,6 +14,7 @@ use rocksdb::{
 use crate::batch::{CfIds, cf_id_of_probe};
 use crate::config::{CfConfig, Config};
 use crate::error::{from_open, from_rocks};
+use crate::filter::{Slot, SlotFactory};
 
 /// Column families are opened once and never created or dropped afterwards.
 pub(crate) type Db = DBWithThreadMode<SingleThreaded>;
@@ -38,6 +39,8 @@ pub(crate) struct Database {
     cache_capacity: u64,
     /// Holds the statistics that the database counts in.
     options: Options,
+    /// By column family; the local one's stays empty.
+    filters: [Slot; Cf::ALL.len()],
     pub(crate) writes: AtomicU64,
 }
 
@@ -51,6 +54,7 @@ impl Database {
         let cache_capacity = config.block_cache_size.0;
         let cache = Cache::new_lru_cache(usize::try_from(cache_capacity).unwrap_or(usize::MAX));
         let options = db_options(config)?;
+        let filters = Cf::ALL.map(|_| Slot::default());
         let cfs = Cf::ALL.map(|cf| {
             let config = match cf {
                 Cf::Default => &config.defaultcf,
@@ -58,7 +62,11 @@ impl Database {
                 Cf::Write => &config.writecf,
                 Cf::Raft => &config.raftcf,
             };
-            ColumnFamilyDescriptor::new(cf.name(), cf_options(config, &cache))
+            let mut options = cf_options(config, &cache);
+            if Cf::DATA.contains(&cf) {
+                options.set_compaction_filter_factory(SlotFactory(filters[cf.index()].clone()));
+            }
+            ColumnFamilyDescriptor::new(cf.name(), options)
         });
         let db = Db::open_cf_descriptors(&options, path, cfs)
             .map_err(|error| from_open(path, &error))?;
@@ -73,6 +81,7 @@ impl Database {
             cache,
             cache_capacity,
             options,
+            filters,
             writes: AtomicU64::new(0),
         })
     }
@@ -91,6 +100,11 @@ impl Database {
 
     pub(crate) fn cf(&self, cf: Cf) -> Result<&ColumnFamily> {
         cf_handle(&self.db, cf)
+    }
+
+    /// Where the filters of a column family come from.
+    pub(crate) fn filter_slot(&self, cf: Cf) -> &Slot {
+        &self.filters[cf.index()]
     }
 
     pub(crate) fn cache_usage(&self) -> u64 {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use engine_traits::{
-    Cf, CfStats, EngineStats, Error, IterOptions, Iterable, KvEngine, Peekable, ReadOptions,
-    Result, Snapshot, WriteBatch, WriteOptions,
+    Cf, CfStats, CompactionFilterFactory, EngineStats, Error, IterOptions, Iterable, KvEngine,
+    Peekable, ReadOptions, Result, Snapshot, WriteBatch, WriteOptions,
 };
 use rocksdb::properties;
 use rocksdb::statistics::Ticker;
@@ -185,6 +185,15 @@ impl KvEngine for RocksEngine {
             )));
         }
         Ok(())
+    }
+
+    fn filter_compactions(&self, cf: Cf, factory: CompactionFilterFactory) -> Result<()> {
+        if !Cf::DATA.contains(&cf) {
+            return Err(Error::InvalidArgument(format!("{cf} holds no data")));
+        }
+        let slot = self.database.filter_slot(cf);
+        slot.set(factory)
+            .map_err(|_| Error::InvalidArgument(format!("{cf} has a filter already")))
     }
 
     fn delete_files_in_range(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<()> {

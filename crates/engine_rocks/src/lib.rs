@@ -8,6 +8,7 @@ mod directory;
 mod engine;
 mod error;
 mod estimate;
+mod filter;
 mod iterator;
 mod owned;
 

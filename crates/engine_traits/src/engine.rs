@@ -2,7 +2,10 @@
 //!
 //! Every operation is synchronous: whoever calls decides on which thread it may block.
 
-use crate::{Cf, EngineStats, IterOptions, ReadOptions, Result, WriteBatch, WriteOptions};
+use crate::{
+    Cf, CompactionFilterFactory, EngineStats, IterOptions, ReadOptions, Result, WriteBatch,
+    WriteOptions,
+};
 
 /// Point reads.
 pub trait Peekable {
@@ -100,6 +103,10 @@ pub trait KvEngine: Peekable + Iterable + Clone + Send + Sync + 'static {
 
     /// Rewrites the files of a range without dead entries. An absent end is unbounded.
     fn compact_range(&self, cf: Cf, start: Option<&[u8]>, end: Option<&[u8]>) -> Result<()>;
+
+    /// Lets filters of this factory judge the entries of `cf`, one of the data column families, in every
+    /// compaction that begins after this call. Once for each column family while the engine is open.
+    fn filter_compactions(&self, cf: Cf, factory: CompactionFilterFactory) -> Result<()>;
 
     /// Drops the files that lie wholly inside the range, at once and even under snapshots. Keys
     /// of the range may remain: a [`WriteBatch::delete_range`] makes the range empty.

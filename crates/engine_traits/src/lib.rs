@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod cf;
+mod compaction;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod engine;
@@ -11,6 +12,7 @@ mod stats;
 mod write_batch;
 
 pub use cf::Cf;
+pub use compaction::{CompactionFilter, CompactionFilterFactory, Verdict};
 pub use engine::{EngineIterator, Iterable, KvEngine, Peekable, Snapshot};
 pub use error::{Error, Result};
 pub use options::{IterOptions, ReadOptions, WriteOptions};

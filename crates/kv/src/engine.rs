@@ -159,6 +159,16 @@ pub trait Engine: Clone + Send + Sync + 'static {
         data: WriteData,
         subscribed: Subscribed,
     ) -> impl Stream<Item = WriteEvent> + Send + Unpin + 'static + use<Self>;
+
+    /// Removes `[start, end)` from all data column families of this store and gives the space back. It
+    /// goes round regions, latches and replication: the caller knows that nobody will read the range
+    /// again, and tells every store. Until it has ended, readers of the range may see states that never
+    /// were. It goes its way also when the future is dropped.
+    fn destroy_range(
+        &self,
+        start: Key,
+        end: Key,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<Self>;
 }
 
 /// Writes and waits for the end, for callers without interest in the stages.

@@ -9,7 +9,7 @@ use kvproto::kvrpcpb::Context;
 use lock_manager::LockManager;
 use txn_types::Key;
 
-use crate::{Error, Result, Storage};
+use crate::{Result, Storage};
 
 /// Transactional keys of a request.
 pub(crate) fn check_txn_keys<'k>(
@@ -78,7 +78,6 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     ) -> Result<()> {
         let request = ctx.get_api_version().into();
         check_api_version(F::TAG, request, kind, keys.clone())?;
-        check_raw_served::<F>()?;
         keys.into_iter()
             .try_for_each(|key| self.limits.check_raw_key(key))
     }
@@ -94,17 +93,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         let range = (lower.unwrap_or_default(), upper.unwrap_or_default());
         let request = ctx.get_api_version().into();
         check_api_version_ranges(F::TAG, request, kind, [range])?;
-        check_raw_served::<F>()?;
         self.limits.check_raw_bound(range.0)?;
         self.limits.check_raw_bound(range.1)?;
         crate::limits::check_range(range.0, upper)
-    }
-}
-
-/// Raw values of other formats expire or have versions, which need what this layer does not have yet.
-fn check_raw_served<F: KvFormat>() -> Result<()> {
-    match F::TAG {
-        ApiVersion::V1 => Ok(()),
-        version => Err(Error::Unsupported(format!("raw access in API {version:?}"))),
     }
 }

@@ -39,6 +39,7 @@ fn values() {
     check_value::<ApiV2>(A, "6100");
     check_value::<ApiV2>(A_EXPIRES, "61000000000000000201");
     check_value::<ApiV2>(DELETED, "02");
+    assert_eq!(ApiV2::DELETED, ApiV2::encode_raw_value(DELETED));
 }
 
 #[test_case(b"r\0\0\0k", 100, "720000006b000000fcffffffffffffff9b"; "default keyspace")]

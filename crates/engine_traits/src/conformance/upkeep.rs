@@ -1,12 +1,15 @@
 //! Flush, compaction, file deletion, estimates and figures: they never change what is there.
 
-use super::{keys, put_all, scan_all, write};
-use crate::{Cf, KvEngine, WriteBatch, WriteOptions};
+use std::sync::Arc;
+
+use super::{entry, keys, put_all, scan_all, write};
+use crate::{Cf, Error, KvEngine, Verdict, WriteBatch, WriteOptions};
 
 pub(super) fn run<E: KvEngine>(make: &impl Fn() -> E) {
     upkeep_changes_nothing(&make());
     estimates(&make());
     figures(&make());
+    filters(&make());
 }
 
 fn upkeep_changes_nothing<E: KvEngine>(engine: &E) {
@@ -88,4 +91,53 @@ fn figures<E: KvEngine>(engine: &E) {
     assert!(after.wal_bytes >= before.wal_bytes + 3000);
     assert_eq!(after.background_errors, 0);
     assert!(engine.memory_usage() > 0);
+}
+
+/// A filter judges what a compaction rewrites, once it is set, and nothing else changes.
+fn filters<E: KvEngine>(engine: &E) {
+    put_all(engine, Cf::Default, &["a", "drop 1", "empty", "z"]);
+    put_all(engine, Cf::Write, &["drop 2"]);
+    engine.compact_range(Cf::Default, None, None).unwrap();
+    assert_eq!(scan_all(engine, Cf::Default).len(), 4);
+
+    let factory = || {
+        Arc::new(|| -> crate::CompactionFilter {
+            // Each compaction has a filter of its own: the state is not shared.
+            let mut last = Vec::new();
+            Box::new(move |key, value| {
+                assert!(key > &last[..], "{key:?} after {last:?}");
+                last = key.to_vec();
+                if key.starts_with(b"drop") {
+                    Verdict::Remove
+                } else if key == b"empty" && !value.is_empty() {
+                    Verdict::Replace(b"replaced")
+                } else {
+                    Verdict::Keep
+                }
+            })
+        })
+    };
+    engine.filter_compactions(Cf::Default, factory()).unwrap();
+    engine
+        .compact_range(Cf::Default, Some(b"y"), Some(b"zz"))
+        .unwrap();
+    engine.compact_range(Cf::Write, None, None).unwrap();
+    // What was overwritten does not come back when what covered it is removed.
+    write(engine, |batch| batch.put(Cf::Default, b"drop 1", b"again"));
+    engine.flush(&[Cf::Default]).unwrap();
+    for _ in 0..2 {
+        engine.compact_range(Cf::Default, None, None).unwrap();
+        let expected = [
+            entry("a", "value of a"),
+            entry("empty", "replaced"),
+            entry("z", "value of z"),
+        ];
+        assert_eq!(scan_all(engine, Cf::Default), expected);
+    }
+    assert_eq!(scan_all(engine, Cf::Write).len(), 1);
+
+    let twice = engine.filter_compactions(Cf::Default, factory());
+    assert!(matches!(twice, Err(Error::InvalidArgument(_))), "{twice:?}");
+    let local = engine.filter_compactions(Cf::Raft, factory());
+    assert!(matches!(local, Err(Error::InvalidArgument(_))), "{local:?}");
 }

@@ -5,6 +5,7 @@
 //! durable.
 
 mod config;
+mod destroy;
 mod queue;
 mod region;
 mod snapshot;
@@ -16,14 +17,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use engine_traits::KvEngine;
+use engine_traits::{Cf, CompactionFilter, CompactionFilterFactory, KvEngine, Verdict};
 use futures::channel::oneshot;
 use futures::future::{FutureExt, Shared};
 use futures::{Future, Stream, future};
+use keys::DATA_PREFIX_KEY;
 use kvproto::kvrpcpb;
 use runtime::{Clock, Runtime};
+use txn_types::Key;
 
 pub use config::Config;
+use destroy::{DestroyQueue, Destroyer};
 use queue::{PendingWrite, Queue};
 pub use region::LocalRegion;
 pub use snapshot::{LocalIterator, LocalSnapshot};
@@ -57,6 +61,8 @@ struct Inner<E> {
     clock: Clock,
     config: Config,
     writer_stopped: Shared<oneshot::Receiver<()>>,
+    destroy: DestroyQueue,
+    destroyer_stopped: Shared<oneshot::Receiver<()>>,
 }
 
 impl<E> Drop for Inner<E> {
@@ -101,6 +107,13 @@ impl<E: KvEngine> LocalEngine<E> {
             _stopped: stopped,
         };
         drop(runtime.spawner.spawn_dedicated("kv-writer", writer.run()));
+        let (stopped, destroyer_stopped) = oneshot::channel();
+        let (destroyer, destroy) = Destroyer::new(engine.clone(), queue.clone(), stopped);
+        drop(
+            runtime
+                .spawner
+                .spawn_dedicated("kv-destroyer", destroyer.run()),
+        );
         let inner = Inner {
             engine,
             region,
@@ -109,16 +122,25 @@ impl<E: KvEngine> LocalEngine<E> {
             clock: runtime.clock.clone(),
             config,
             writer_stopped: writer_stopped.shared(),
+            destroy,
+            destroyer_stopped: destroyer_stopped.shared(),
         };
         LocalEngine {
             inner: Arc::new(inner),
         }
     }
 
-    /// Refuses further requests, and is done when every write that was admitted is answered.
+    /// Refuses further requests, and is done when every write that was admitted is answered and no thread
+    /// of this engine holds the one below any more.
     pub fn close(&self) -> impl Future<Output = ()> + Send + 'static + use<E> {
-        self.inner.queue.close();
-        self.inner.writer_stopped.clone().map(drop)
+        let inner = &self.inner;
+        inner.queue.close();
+        inner.destroy.close();
+        future::join(
+            inner.writer_stopped.clone(),
+            inner.destroyer_stopped.clone(),
+        )
+        .map(drop)
     }
 
     /// The region that it serves.
@@ -130,6 +152,22 @@ impl<E: KvEngine> LocalEngine<E> {
     /// group commit and the region's checks.
     pub fn kv_engine(&self) -> &E {
         &self.inner.engine
+    }
+
+    /// Lets filters of this factory judge what compactions of `cf` rewrite. They are given encoded keys, and
+    /// never see local state. Once for each column family while the engine is open.
+    pub fn filter_compactions(&self, cf: Cf, factory: CompactionFilterFactory) -> Result<()> {
+        let data_only = move || -> CompactionFilter {
+            let mut filter = factory();
+            Box::new(move |key, value| match key.strip_prefix(DATA_PREFIX_KEY) {
+                Some(key) => filter(key, value),
+                None => Verdict::Keep,
+            })
+        };
+        Ok(self
+            .inner
+            .engine
+            .filter_compactions(cf, Arc::new(data_only))?)
     }
 
     /// Figures for metrics.
@@ -232,6 +270,15 @@ impl<E: KvEngine> Engine for LocalEngine<E> {
         subscribed: Subscribed,
     ) -> impl Stream<Item = WriteEvent> + Send + Unpin + 'static + use<E> {
         self.start_write(&ctx, data, subscribed)
+    }
+
+    fn destroy_range(
+        &self,
+        start: Key,
+        end: Key,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<E> {
+        let queued = self.inner.destroy.push(start, end);
+        async move { queued?.await.unwrap_or(Err(Error::Closed)) }
     }
 }
 

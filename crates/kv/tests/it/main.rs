@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 mod crash;
+mod destroy;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod fixture;

@@ -8,16 +8,17 @@ use std::future::Future;
 use std::marker::PhantomData;
 
 use api_version::{CommandKind, KvFormat};
-use engine_traits::{Cf, ReadOptions};
+use engine_traits::Cf;
 use futures::future::{Either, ready};
-use kv::{Engine, Modify, Snapshot};
+use kv::{Engine, Snapshot};
 use kvproto::kvrpcpb::Context;
 use lock_manager::LockManager;
 use tracker::TrackerHandle;
 use txn_types::Key;
 
+use super::view::RawView;
 use super::{format, raw_cf, stripe};
-use crate::txn::command::{WriteCommand, WriteContext, WriteResult};
+use crate::txn::command::{Stamp, WriteCommand, WriteContext, WriteResult};
 use crate::{Result, Storage};
 
 /// What to compare and what to write.
@@ -50,8 +51,8 @@ struct CompareAndSwap<F> {
     key: Key,
     stripe: Vec<u8>,
     expected: Option<Vec<u8>>,
-    /// The stored form; `None` removes.
-    replacement: Option<Vec<u8>>,
+    /// The value and its seconds to live; `None` removes.
+    replacement: Option<(Vec<u8>, u64)>,
     raw_key: Vec<u8>,
     format: PhantomData<F>,
 }
@@ -70,25 +71,36 @@ impl<F: KvFormat> WriteCommand for CompareAndSwap<F> {
     }
 
     fn write_bytes(&self) -> usize {
-        self.key.as_encoded().len() + self.replacement.as_ref().map_or(0, Vec::len)
+        self.key.as_encoded().len()
+            + self
+                .replacement
+                .as_ref()
+                .map_or(0, |(value, _)| value.len())
+    }
+
+    fn stamp(&self) -> Stamp {
+        format::stamp::<F>()
     }
 
     fn process_write<S: Snapshot>(
         self,
         snapshot: S,
-        _ctx: &mut WriteContext<'_>,
+        ctx: &mut WriteContext<'_>,
     ) -> Result<WriteResult<CasResult>> {
-        let options = ReadOptions {
-            fill_cache: !self.ctx.get_not_fill_cache(),
-        };
-        let previous = format::load::<F, _>(&snapshot, self.cf, &self.raw_key, &options)?;
+        let now_secs = format::now_secs::<F>(ctx.clock);
+        let fill_cache = !self.ctx.get_not_fill_cache();
+        let view = RawView::<S, F>::new(&snapshot, self.cf, now_secs, fill_cache);
+        let previous = view.get(&self.raw_key)?;
         let succeed = previous == self.expected;
-        let modify = match self.replacement {
+        let modify = match &self.replacement {
             _ if !succeed => None,
-            Some(value) => Some(Modify::Put(self.cf, self.key, value)),
+            Some((value, ttl)) => {
+                let expire_ts = format::expire_ts::<F>(*ttl, now_secs)?;
+                Some(format::put::<F>(self.cf, &self.raw_key, value, expire_ts))
+            }
             // Removing what is not there would only leave a tombstone.
             None if previous.is_none() => None,
-            None => Some(Modify::Delete(self.cf, self.key)),
+            None => Some(format::delete::<F>(self.cf, &self.raw_key)),
         };
         let mut result = WriteResult::unchanged(CasResult { previous, succeed });
         result.modifies.extend(modify);
@@ -117,18 +129,16 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         cf: &str,
         request: CasRequest,
     ) -> Result<CompareAndSwap<F>> {
-        let cf = raw_cf(cf)?;
+        let cf = raw_cf::<F>(cf)?;
         self.check_raw_keys(
             CommandKind::RawCompareAndSwap,
             &ctx,
             [request.key.as_slice()],
         )?;
         self.limits.check_value(&request.value)?;
-        let replacement = if request.delete {
-            None
-        } else {
-            Some(format::encode_value::<F>(&request.value, request.ttl)?)
-        };
+        // Refused before the comparison, whatever it would say.
+        format::expire_ts::<F>(request.ttl, 0)?;
+        let replacement = (!request.delete).then_some((request.value, request.ttl));
         Ok(CompareAndSwap {
             ctx,
             cf,

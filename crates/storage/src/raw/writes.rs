@@ -1,6 +1,7 @@
 //! Raw writes: put, delete, their batch forms, and the deletion of a range.
 //!
-//! They are blind, so they need latches only because a compare-and-swap of the same key does.
+//! They are blind. They need latches because a compare-and-swap of the same key does, and because where keys have
+//! versions the order of these must be the order in which they are applied.
 //! Must never: write part of a batch.
 
 use std::future::Future;
@@ -15,6 +16,7 @@ use tracker::TrackerHandle;
 use txn_types::Key;
 
 use super::{RawKvPair, format, raw_cf, stripe};
+use crate::txn::command::Stamp;
 use crate::{Error, Result, Storage};
 
 impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
@@ -69,7 +71,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         self.write_raw("raw_batch_delete", ctx, modifies, tracker)
     }
 
-    /// Removes `[start, end)` of one column family; an empty `end` is unbounded.
+    /// Removes `[start, end)` of one column family, where there are versions all of them; an empty `end` is unbounded.
     pub fn raw_delete_range(
         &self,
         ctx: Context,
@@ -85,10 +87,13 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
                 let stripes = stripe::all();
                 let latches: Vec<&[u8]> = stripes.iter().map(Vec::as_slice).collect();
                 let kind = "raw_delete_range";
-                Either::Right(
-                    self.scheduler
-                        .run_blind(kind, ctx, modifies, &latches, tracker),
-                )
+                Either::Right(self.scheduler.run_blind(
+                    kind,
+                    ctx,
+                    (modifies, Stamp::None),
+                    &latches,
+                    tracker,
+                ))
             }
         }
     }
@@ -105,10 +110,13 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             Ok(modifies) => {
                 let keys: Vec<Key> = modifies.iter().map(modified_key).cloned().collect();
                 let latches: Vec<&[u8]> = keys.iter().map(Key::as_encoded).collect();
-                Either::Right(
-                    self.scheduler
-                        .run_blind(kind, ctx, modifies, &latches, tracker),
-                )
+                Either::Right(self.scheduler.run_blind(
+                    kind,
+                    ctx,
+                    (modifies, format::stamp::<F>()),
+                    &latches,
+                    tracker,
+                ))
             }
         }
     }
@@ -121,7 +129,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         pairs: Vec<RawKvPair>,
         ttls: &[u64],
     ) -> Result<Vec<Modify>> {
-        let cf = raw_cf(cf)?;
+        let cf = raw_cf::<F>(cf)?;
         if ttls.len() > 1 && ttls.len() != pairs.len() {
             return Err(Error::TtlCountMismatch);
         }
@@ -129,6 +137,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         pairs
             .iter()
             .try_for_each(|(_, value)| self.limits.check_value(value))?;
+        let now_secs = format::now_secs::<F>(self.scheduler.clock());
         pairs
             .into_iter()
             .enumerate()
@@ -138,8 +147,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
                     [for_all] => *for_all,
                     each => each[at],
                 };
-                let value = format::encode_value::<F>(&value, ttl)?;
-                Ok(Modify::Put(cf, format::encode_key::<F>(&key), value))
+                let expire_ts = format::expire_ts::<F>(ttl, now_secs)?;
+                Ok(format::put::<F>(cf, &key, &value, expire_ts))
             })
             .collect()
     }
@@ -151,11 +160,11 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         cf: &str,
         keys: Vec<Vec<u8>>,
     ) -> Result<Vec<Modify>> {
-        let cf = raw_cf(cf)?;
+        let cf = raw_cf::<F>(cf)?;
         self.check_raw_keys(kind, ctx, keys.iter().map(Vec::as_slice))?;
         Ok(keys
             .iter()
-            .map(|key| Modify::Delete(cf, format::encode_key::<F>(key)))
+            .map(|key| format::delete::<F>(cf, key))
             .collect())
     }
 
@@ -166,7 +175,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         start: &[u8],
         end: &[u8],
     ) -> Result<Vec<Modify>> {
-        let cf: Cf = raw_cf(cf)?;
+        let cf: Cf = raw_cf::<F>(cf)?;
         let bound = Some(end).filter(|end| !end.is_empty());
         self.check_raw_range(CommandKind::RawDeleteRange, ctx, Some(start), bound)?;
         if bound == Some(start) {

@@ -1,0 +1,133 @@
+//! Destroying ranges: data that nobody will read again goes, and so does the space it took.
+//!
+//! 1. Table files that lie wholly inside the range are dropped: most of the space, at no cost. Among what
+//!    is left older entries may show that the dropped ones covered. Whoever destroys a range gives up every
+//!    reader of it, so this is the cheap step and comes first.
+//! 2. Range deletions, synced through the writer like any write, remove what is left: in memory, in files
+//!    that reach beyond the range, and what step 1 uncovered. From here on the range is empty, also after a
+//!    crash.
+//! 3. The range is compacted, so that what the deletions cover stops taking space before the caller is
+//!    answered.
+//!
+//! A crash before the end of step 2 may leave part of the range; the caller was not answered and asks
+//! again. One range is destroyed at a time, on a thread that may block; a bounded number waits.
+
+use std::sync::Arc;
+
+use engine_traits::{Cf, KvEngine};
+use futures::StreamExt;
+use futures::channel::{mpsc, oneshot};
+use parking_lot::Mutex;
+use txn_types::Key;
+
+use super::queue::{PendingWrite, Queue};
+use crate::{Error, Modify, Result, region_error};
+
+/// Ranges that may wait.
+const WAITING_MAX: usize = 256;
+
+/// The column families whose files are dropped. Locks are few; the range deletion does for them.
+const FILES_OF: [Cf; 2] = [Cf::Default, Cf::Write];
+
+/// A range to destroy.
+struct Doomed {
+    start: Key,
+    end: Key,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+/// Where ranges are handed in; `None` once it is closed.
+pub(crate) struct DestroyQueue(Mutex<Option<mpsc::Sender<Doomed>>>);
+
+impl DestroyQueue {
+    /// Queues a range. The answer comes when it is empty and its space is free.
+    pub(crate) fn push(&self, start: Key, end: Key) -> Result<oneshot::Receiver<Result<()>>> {
+        let (answer, answered) = oneshot::channel();
+        let doomed = Doomed { start, end, answer };
+        let mut sender = self.0.lock();
+        let sent = sender.as_mut().ok_or(Error::Closed)?.try_send(doomed);
+        sent.map_err(|error| {
+            if error.is_full() {
+                region_error::server_is_busy("too many ranges wait to be destroyed").into()
+            } else {
+                Error::Closed
+            }
+        })?;
+        Ok(answered)
+    }
+
+    /// Takes no more.
+    pub(crate) fn close(&self) {
+        drop(self.0.lock().take());
+    }
+}
+
+/// Destroys the ranges of one queue.
+pub(crate) struct Destroyer<E> {
+    engine: E,
+    queue: Arc<Queue>,
+    doomed: mpsc::Receiver<Doomed>,
+    /// Dropped with the destroyer, after its engine: that tells those who wait for the end.
+    _stopped: oneshot::Sender<()>,
+}
+
+impl<E: KvEngine> Destroyer<E> {
+    /// A destroyer that writes through `queue` and drops `stopped` at its end, and where its ranges come
+    /// from.
+    pub(crate) fn new(
+        engine: E,
+        queue: Arc<Queue>,
+        stopped: oneshot::Sender<()>,
+    ) -> (Self, DestroyQueue) {
+        let (sender, doomed) = mpsc::channel(WAITING_MAX);
+        let destroyer = Destroyer {
+            engine,
+            queue,
+            doomed,
+            _stopped: stopped,
+        };
+        (destroyer, DestroyQueue(Mutex::new(Some(sender))))
+    }
+
+    pub(crate) async fn run(mut self) {
+        while let Some(Doomed { start, end, answer }) = self.doomed.next().await {
+            let result = if self.queue.is_closed() {
+                Err(Error::Closed)
+            } else {
+                self.destroy(start, end).await
+            };
+            // The caller may have gone; the range is destroyed nevertheless.
+            drop(answer.send(result));
+        }
+    }
+
+    async fn destroy(&self, start: Key, end: Key) -> Result<()> {
+        let lower = keys::data_key(start.as_encoded());
+        let upper = keys::data_end_key(end.as_encoded());
+        for cf in FILES_OF {
+            self.engine.delete_files_in_range(cf, &lower, &upper)?;
+        }
+        self.delete_rest(start, end).await?;
+        for cf in Cf::DATA {
+            if let Err(error) = self.engine.compact_range(cf, Some(&lower), Some(&upper)) {
+                // The range is empty, which is what was asked for. The engine will try again.
+                tracing::warn!(cf = cf.name(), %error, "compaction of a destroyed range failed");
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_rest(&self, start: Key, end: Key) -> Result<()> {
+        let modifies: Vec<Modify> = Cf::DATA
+            .map(|cf| Modify::DeleteRange(cf, start.clone(), end.clone()))
+            .into();
+        let (answer, answered) = oneshot::channel();
+        self.queue.push(PendingWrite {
+            bytes: modifies.iter().map(Modify::size).sum(),
+            modifies,
+            deadline: None,
+            answer,
+        });
+        answered.await.unwrap_or(Err(Error::Closed))
+    }
+}

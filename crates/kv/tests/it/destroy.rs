@@ -1,0 +1,160 @@
+//! Destroying ranges: everything inside goes, nothing outside, and the space comes back.
+
+use engine_mem::MemEngine;
+use engine_rocks::RocksEngine;
+use engine_traits::{Cf, KvEngine, Verdict};
+use futures::executor::block_on;
+use kv::{Config, Engine, Modify, WriteData};
+use runtime::{Runtime, Stepper};
+
+use crate::fixture::{Fixture, key, start};
+
+/// One entry in every data column family.
+fn everywhere(name: &str, value: &[u8]) -> WriteData {
+    WriteData::new(
+        Cf::DATA
+            .map(|cf| Modify::Put(cf, key(name), value.to_vec()))
+            .into(),
+    )
+}
+
+async fn present<E: KvEngine>(fixture: &Fixture<E>, name: &str) -> Vec<bool> {
+    let mut found = Vec::new();
+    for cf in Cf::DATA {
+        found.push(fixture.get(cf, name).await.is_some());
+    }
+    found
+}
+
+async fn destroys_what_lies_inside<E: KvEngine>(fixture: &Fixture<E>) {
+    for name in ["a", "b", "bb", "c", "d"] {
+        fixture.write(everywhere(name, b"v")).await.unwrap();
+    }
+    fixture
+        .local
+        .destroy_range(key("b"), key("c"))
+        .await
+        .unwrap();
+    for (name, stays) in [
+        ("a", true),
+        ("b", false),
+        ("bb", false),
+        ("c", true),
+        ("d", true),
+    ] {
+        assert_eq!(present(fixture, name).await, [stays; 3], "{name}");
+    }
+    // Again, and where nothing is.
+    fixture
+        .local
+        .destroy_range(key("b"), key("c"))
+        .await
+        .unwrap();
+    fixture
+        .local
+        .destroy_range(key("x"), key("y"))
+        .await
+        .unwrap();
+    fixture.write(everywhere("b", b"new")).await.unwrap();
+    assert_eq!(present(fixture, "b").await, [true; 3]);
+}
+
+#[test]
+fn in_memory() {
+    let stepper = Stepper::new(1);
+    let fixture = start(MemEngine::new(), &stepper.runtime(), Config::default());
+    stepper.block_on(destroys_what_lies_inside(&fixture));
+}
+
+#[test]
+fn on_disk_and_the_space_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::system("destroy-test", 1).unwrap();
+    let engine = RocksEngine::open(dir.path(), &engine_rocks::Config::default()).unwrap();
+    let fixture = start(engine.clone(), &runtime, Config::default());
+    block_on(destroys_what_lies_inside(&fixture));
+
+    // Half of it in files, half of it still in memory, and all of it incompressible.
+    const VALUE: usize = 4096;
+    const KEYS: u64 = 1500;
+    let mut state = 1_u64;
+    let mut noise = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 56) as u8
+    };
+    for n in 0..KEYS {
+        let value: Vec<u8> = (0..VALUE).map(|_| noise()).collect();
+        block_on(fixture.write(everywhere(&format!("fill {n:05}"), &value))).unwrap();
+        if n == KEYS / 2 {
+            engine.flush(&Cf::ALL).unwrap();
+        }
+    }
+    let used = live_bytes(&engine);
+    assert!(used > 3 * KEYS / 2 * VALUE as u64 * 9 / 10, "{used} bytes");
+    block_on(fixture.local.destroy_range(key("fill"), key("film"))).unwrap();
+    let left = live_bytes(&engine);
+    assert!(left < 64 << 10, "{left} of {used} bytes are left");
+    assert_eq!(block_on(present(&fixture, "fill 00001")), [false; 3]);
+    assert_eq!(block_on(present(&fixture, "a")), [true; 3]);
+
+    block_on(fixture.local.close());
+    let closed = block_on(fixture.local.destroy_range(key("a"), key("b")));
+    assert!(matches!(closed, Err(kv::Error::Closed)), "{closed:?}");
+    drop(fixture);
+    runtime.shutdown();
+}
+
+fn live_bytes(engine: &RocksEngine) -> u64 {
+    engine.stats().cfs.iter().map(|cf| cf.live_file_bytes).sum()
+}
+
+/// What is destroyed is destroyed also after a crash.
+#[test]
+fn is_durable_when_it_is_answered() {
+    let stepper = Stepper::new(2);
+    let engine = MemEngine::new();
+    let fixture = start(engine.clone(), &stepper.runtime(), Config::default());
+    stepper
+        .block_on(fixture.write(everywhere("b", b"v")))
+        .unwrap();
+    stepper
+        .block_on(fixture.local.destroy_range(key("a"), key("c")))
+        .unwrap();
+    let survived = start(engine.crash(), &stepper.runtime(), Config::default());
+    assert_eq!(stepper.block_on(present(&survived, "b")), [false; 3]);
+}
+
+/// Filters see data only, by the keys that regions know.
+#[test]
+fn filters_never_see_local_state() {
+    let stepper = Stepper::new(3);
+    let engine = MemEngine::new();
+    let fixture = start(engine.clone(), &stepper.runtime(), Config::default());
+    stepper
+        .block_on(fixture.write(everywhere("k", b"v")))
+        .unwrap();
+    let mut batch = engine.write_batch();
+    engine_traits::WriteBatch::put(&mut batch, Cf::Default, keys::STORE_IDENT_KEY, b"ident");
+    engine
+        .write(batch, &engine_traits::WriteOptions::SYNCED)
+        .unwrap();
+    let everything = std::sync::Arc::new(|| -> engine_traits::CompactionFilter {
+        Box::new(|seen, _| {
+            assert_eq!(seen, key("k").as_encoded());
+            Verdict::Remove
+        })
+    });
+    fixture
+        .local
+        .filter_compactions(Cf::Default, everything)
+        .unwrap();
+    engine.compact_range(Cf::Default, None, None).unwrap();
+    assert_eq!(
+        stepper.block_on(present(&fixture, "k")),
+        [false, true, true]
+    );
+    let ident = engine_traits::Peekable::get(&engine, Cf::Default, keys::STORE_IDENT_KEY);
+    assert_eq!(ident.unwrap().as_deref(), Some(&b"ident"[..]));
+}
