@@ -11,13 +11,15 @@
 //! 4. Between two gets the consumer may make the run wait. No snapshot is held meanwhile, for that would keep the engine
 //!    from dropping old versions.
 //!
+//! A get alone goes the same way, without a consumer.
+//!
 //! Must never: let one get's failure touch another.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::task::{Context as TaskContext, Poll};
 
 use api_version::{CommandKind, KvFormat};
-use kv::{Engine, SnapshotContext};
+use kv::Engine;
 use kvproto::kvrpcpb::Context;
 use lock_manager::LockManager;
 use mvcc::{PointGetter, ReadView, ValueEntry};
@@ -25,7 +27,6 @@ use runtime::Instant;
 use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp};
 
-use crate::raw::raw_cf;
 use crate::read_pool::ReadTicket;
 use crate::reads::{asked_for, point_range, read_view};
 use crate::{Result, Storage, statistics};
@@ -78,7 +79,7 @@ pub trait RunConsumer<T>: Send + 'static {
 }
 
 /// A single-key read: what differs between the kinds of gets.
-trait PointRead<E: Engine, L, F>: Send + 'static {
+pub(crate) trait PointRead<E: Engine, L, F>: Send + Sync + 'static {
     type Output: Send + 'static;
     const KIND: &'static str;
 
@@ -164,14 +165,11 @@ impl<E: Engine, L: LockManager, F: KvFormat> PointRead<E, L, F> for RawGetComman
     }
 
     fn prepare(&self, storage: &Storage<E, L, F>) -> Result<()> {
-        raw_cf::<F>(&self.cf)?;
         storage.check_raw_keys(CommandKind::RawGet, &self.ctx, [self.key.as_slice()])
     }
 
     fn read(self, storage: &Storage<E, L, F>, snapshot: E::Snap) -> Result<Option<Vec<u8>>> {
-        let cf = raw_cf::<F>(&self.cf)?;
-        let fill_cache = !self.ctx.get_not_fill_cache();
-        storage.raw_view(&snapshot, cf, fill_cache).get(&self.key)
+        storage.raw_value(&snapshot, &self.ctx, &self.cf, &self.key)
     }
 }
 
@@ -196,11 +194,7 @@ type Admitted<R> = (Result<ReadTicket>, R);
 
 impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     /// Runs gets as one task. `consumer` gets one result for each.
-    pub fn get_run(
-        &self,
-        gets: Vec<GetCommand>,
-        consumer: impl RunConsumer<Option<ValueEntry>>,
-    ) {
+    pub fn get_run(&self, gets: Vec<GetCommand>, consumer: impl RunConsumer<Option<ValueEntry>>) {
         self.start_run(gets, consumer);
     }
 
@@ -211,6 +205,21 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         consumer: impl RunConsumer<Option<Vec<u8>>>,
     ) {
         self.start_run(gets, consumer);
+    }
+
+    /// A get alone.
+    pub(crate) fn get_one<R: PointRead<E, L, F>>(
+        &self,
+        read: R,
+    ) -> impl Future<Output = Result<R::Output>> + Send + 'static + use<E, L, F, R> {
+        let this = self.clone();
+        let ticket = self.admit_read(R::KIND, read.ctx(), read.ts(), read.key_len());
+        self.spawn_read(ticket, &read.tracker().clone(), async move {
+            read.prepare(&this)?;
+            let range = read.key().map(point_range);
+            let snapshot = this.snapshot_for(&read, range).await?;
+            read.read(&this, snapshot)
+        })
     }
 
     fn start_run<R: PointRead<E, L, F>>(
@@ -312,10 +321,15 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         let (first, last) = rest.fold((read.key(), read.key()), |(first, last), other| {
             (first.min(other.key()), last.max(other.key()))
         });
-        let cover = first.zip(last).map(|(first, last)| (first.clone(), point_range(last).1));
+        let cover = first
+            .zip(last)
+            .map(|(first, last)| (first.clone(), point_range(last).1));
         let ctx = read.ctx().clone();
         if let Ok(snapshot) = self.snapshot_for(read, cover).await {
-            *shared = Some(SharedSnapshot { ctx, snapshot: snapshot.clone() });
+            *shared = Some(SharedSnapshot {
+                ctx,
+                snapshot: snapshot.clone(),
+            });
             return Ok(snapshot);
         }
         // Another key may lie where the region does not.

@@ -7,6 +7,7 @@ mod config;
 mod deadline;
 mod destroy_range;
 mod error;
+mod get_runs;
 mod limits;
 mod memory;
 pub mod metrics;
@@ -19,6 +20,7 @@ pub mod txn;
 
 pub use config::{ActionOnInvalidUpdate, Config, ConfigProblem, MaxTsConfig};
 pub use error::{Error, Result};
+pub use get_runs::{GetCommand, RawGetCommand, Room, RunConsumer};
 pub use limits::Limits;
 pub use memory::MemoryQuota;
 pub use mvcc::{KvPair, ValueEntry};

@@ -44,6 +44,18 @@ pub(crate) struct ReadTicket {
     memory: MemoryLease,
 }
 
+impl ReadTicket {
+    /// How its task is to be run.
+    pub(crate) fn options(&self) -> TaskOptions {
+        self.options
+    }
+
+    /// Fails when nobody waits for the read any more.
+    pub(crate) fn check(&self, clock: &Clock) -> Result<()> {
+        self.deadline.check(clock)
+    }
+}
+
 impl ReadPool {
     pub(crate) fn new(pool: Pool, config: &Config, clock: Clock, memory: MemoryQuota) -> Self {
         let threads = pool.threads().max(1);
@@ -116,6 +128,15 @@ impl ReadPool {
         answer(ticket.and_then(|ticket| self.start(ticket, tracker.clone(), work)))
     }
 
+    /// Runs a task of several reads, whose tickets it holds.
+    pub(crate) fn spawn(
+        &self,
+        options: TaskOptions,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<()> {
+        self.pool.spawn(options, task).map_err(|_| Error::Closed)
+    }
+
     fn start<T, Fut>(
         &self,
         ticket: ReadTicket,
@@ -148,7 +169,7 @@ impl ReadPool {
             drop(memory);
             let _ = sender.send(result);
         };
-        self.pool.spawn(options, task).map_err(|_| Error::Closed)?;
+        self.spawn(options, task)?;
         Ok(receiver)
     }
 }

@@ -19,6 +19,7 @@ use mvcc::{
 use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp, TsSet};
 
+use crate::get_runs::GetCommand;
 use crate::limits::{check_key_range, request_bytes};
 use crate::{Error, Result, Storage, statistics};
 
@@ -39,7 +40,7 @@ pub struct ScanOptions {
 }
 
 /// How the request of `ctx` reads at `ts`.
-fn read_view(ctx: &mut Context, ts: TimeStamp) -> ReadView {
+pub(crate) fn read_view(ctx: &mut Context, ts: TimeStamp) -> ReadView {
     ReadView {
         isolation: ctx.get_isolation_level().into(),
         bypass: TsSet::from_u64s(&ctx.take_resolved_locks()),
@@ -55,7 +56,7 @@ fn read_view(ctx: &mut Context, ts: TimeStamp) -> ReadView {
 }
 
 /// `[key, key‖00)` of encoded keys: that key alone.
-fn point_range(key: &Key) -> (Key, Key) {
+pub(crate) fn point_range(key: &Key) -> (Key, Key) {
     let mut end = key.as_encoded().to_vec();
     end.push(0);
     (key.clone(), Key::from_encoded(end))
@@ -78,7 +79,7 @@ fn key_ranges(keys: &[Key]) -> Vec<(Key, Key)> {
 }
 
 /// A commit timestamp goes out only to whom it was promised: a value read through a lock has none.
-fn asked_for(entry: ValueEntry, need_commit_ts: bool) -> ValueEntry {
+pub(crate) fn asked_for(entry: ValueEntry, need_commit_ts: bool) -> ValueEntry {
     let commit_ts = entry.commit_ts.filter(|_| need_commit_ts);
     ValueEntry { commit_ts, ..entry }
 }
@@ -87,28 +88,18 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     /// The value of `key` at `ts`.
     pub fn get(
         &self,
-        mut ctx: Context,
+        ctx: Context,
         key: Key,
         ts: TimeStamp,
         need_commit_ts: bool,
         tracker: TrackerHandle,
     ) -> impl Future<Output = Result<Option<ValueEntry>>> + Send + 'static + use<E, L, F> {
-        const KIND: &str = CommandKind::Get.name();
-        let this = self.clone();
-        let ticket = self.admit_read(KIND, &ctx, ts, key.as_encoded().len());
-        self.spawn_read(ticket, &tracker.clone(), async move {
-            this.check_read_keys(CommandKind::Get, &ctx, std::slice::from_ref(&key))?;
-            this.raise_max_ts(KIND, &ctx, ts)?;
-            let view = ReadView {
-                need_commit_ts,
-                ..read_view(&mut ctx, ts)
-            };
-            let ranges = vec![point_range(&key)];
-            let snapshot = this.read_snapshot(ctx, ts, ranges, &tracker).await?;
-            let mut getter = PointGetter::new(snapshot, view);
-            let found = getter.get(&key);
-            statistics::record(KIND, &getter.take_statistics(), &tracker);
-            Ok(found?.map(|entry| asked_for(entry, need_commit_ts)))
+        self.get_one(GetCommand {
+            ctx,
+            key,
+            ts,
+            need_commit_ts,
+            tracker,
         })
     }
 
@@ -359,7 +350,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         })
     }
 
-    fn raise_max_ts(&self, kind: &'static str, ctx: &Context, ts: TimeStamp) -> Result<()> {
+    pub(crate) fn raise_max_ts(&self, kind: &'static str, ctx: &Context, ts: TimeStamp) -> Result<()> {
         if !ctx.get_stale_read() {
             self.concurrency_manager.update_max_ts(ts, kind)?;
         }

@@ -31,7 +31,7 @@ pub struct Storage<E, L, F> {
     pub(crate) concurrency_manager: ConcurrencyManager,
     pub(crate) scheduler: Scheduler<E, L>,
     pub(crate) limits: Limits,
-    reads: ReadPool,
+    pub(crate) reads: ReadPool,
     memory: MemoryQuota,
     format: PhantomData<F>,
 }

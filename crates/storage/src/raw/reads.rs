@@ -14,6 +14,7 @@ use txn_types::TimeStamp;
 
 use super::view::RawView;
 use super::{RawKvPair, format, raw_cf};
+use crate::get_runs::RawGetCommand;
 use crate::limits::{ReadBudget, request_bytes};
 use crate::reads::yield_now;
 use crate::{Error, Result, Storage};
@@ -65,16 +66,25 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         key: Vec<u8>,
         tracker: TrackerHandle,
     ) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send + 'static + use<E, L, F> {
-        const KIND: CommandKind = CommandKind::RawGet;
-        let this = self.clone();
-        let ticket = self.admit_read(KIND.name(), &ctx, TimeStamp::zero(), key.len());
-        self.spawn_read(ticket, &tracker.clone(), async move {
-            let cf = raw_cf::<F>(&cf)?;
-            this.check_raw_keys(KIND, &ctx, [key.as_slice()])?;
-            let fill_cache = !ctx.get_not_fill_cache();
-            let snapshot = this.raw_snapshot(ctx, &tracker).await?;
-            this.raw_view(&snapshot, cf, fill_cache).get(&key)
+        self.get_one(RawGetCommand {
+            ctx,
+            cf,
+            key,
+            tracker,
         })
+    }
+
+    /// The value of `key` in a snapshot.
+    pub(crate) fn raw_value(
+        &self,
+        snapshot: &E::Snap,
+        ctx: &Context,
+        cf: &str,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>> {
+        let cf = raw_cf::<F>(cf)?;
+        let fill_cache = !ctx.get_not_fill_cache();
+        self.raw_view(snapshot, cf, fill_cache).get(key)
     }
 
     /// The seconds for which `key` still lives, zero being for ever; `None` when it does not exist.
