@@ -1,85 +1,134 @@
-//! Runs the metadata's state machine: one writer task, any number of readers.
+//! Runs the metadata's state machine: one writer task, any number of readers, group commit.
 //!
-//! 1. A mutation is a job for the writer task, the only one that changes the state.
-//! 2. The job plans under the read lock, so readers go on.
-//! 3. Durable changes are written and synced with no lock held. What was planned stays true
-//!    meanwhile, because nobody else changes anything.
-//! 4. The changes are applied under the write lock, and only then the caller is answered.
+//! 1. A mutation is a job for the writer task, the only one that changes the state. Jobs wait in a
+//!    queue bounded by bytes; the writer takes whatever has gathered there.
+//! 2. Job after job of such a group plans under the read lock, on a state that holds the changes of
+//!    the jobs before it, and its changes are applied at once under the write lock.
+//! 3. What the group wants on disk is then written as one atomic batch, with no lock held. It is
+//!    synced if any of it is promised to somebody; the shape of regions alone is not, because
+//!    their leaders report it again.
+//! 4. Only then the callers are answered, those that were refused too: what they were refused for
+//!    may be a change of this group.
+//!
+//! So the state may be ahead of the disk by one group. A reader whose answer must not be taken back
+//! uses [`Cluster::read_durable`], which waits for the group that it saw.
 //!
 //! When a write fails, nothing is known about the disk: the fatal handler is called, and should it
-//! return, no further mutation is taken.
+//! return, the writer is gone: no further mutation is taken.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures::StreamExt as _;
-use futures::channel::{mpsc, oneshot};
+use futures::FutureExt as _;
+use futures::channel::oneshot;
 use futures::future::{Either, select};
 use parking_lot::RwLock;
-use runtime::{Clock, JoinHandle, Runtime, Shutdown};
+use runtime::{ByteQueue, Clock, JoinHandle, PushError, Runtime, Shutdown};
+use tokio::sync::watch;
 
-use crate::change::Change;
+use crate::change::{Change, Durability};
+use crate::etcd::EtcdLimits;
 use crate::meta_store::{MetaBatch, MetaStore};
-use crate::metrics::METADATA_WRITE_SECONDS;
+use crate::metrics::{METADATA_GROUP_JOBS, METADATA_WRITE_SECONDS};
 use crate::state::PdState;
 use crate::{Error, FatalHandler, Result};
 
-/// Mutations that may wait at once.
-const JOBS_MAX: usize = 16 * 1024;
+/// Bytes of mutations that may wait at once.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// What a waiting mutation costs beside its request.
+const JOB_BYTES: usize = 512;
+/// Mutations of one group.
+const GROUP_JOBS_MAX: usize = 1024;
 
-type Job = Box<dyn FnOnce(&mut Writer) + Send>;
+type Job = Box<dyn FnOnce(&mut Writer, &mut Group) + Send>;
+
+/// Called when a group is on disk, or not.
+type Done = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// The metadata, shared by cloning.
 #[derive(Clone)]
 pub(crate) struct Cluster {
-    state: Arc<RwLock<PdState>>,
-    jobs: mpsc::UnboundedSender<Job>,
-    waiting: Arc<AtomicUsize>,
+    shared: Arc<RwLock<Shared>>,
+    jobs: ByteQueue<Job>,
+    durable: watch::Receiver<u64>,
+}
+
+struct Shared {
+    state: PdState,
+    /// The number of the last group that put something promised into the state.
+    applied: u64,
 }
 
 /// What the writer task works with.
 struct Writer {
-    state: Arc<RwLock<PdState>>,
+    shared: Arc<RwLock<Shared>>,
+    jobs: ByteQueue<Job>,
     store: Arc<dyn MetaStore>,
     clock: Clock,
     on_fatal: FatalHandler,
-    failed: bool,
+    /// The number of the last group with promises that is on disk.
+    durable: watch::Sender<u64>,
+}
+
+/// What a group of jobs has come to.
+struct Group {
+    number: u64,
+    batch: MetaBatch,
+    durability: Durability,
+    done: Vec<Done>,
 }
 
 impl Cluster {
-    /// Loads the state and starts the writer task, which ends with `stop`, after the job that is
+    /// Loads the state and starts the writer task, which ends with `stop`, after the group that is
     /// under way.
     pub(crate) fn start(
         store: Arc<dyn MetaStore>,
+        etcd_limits: EtcdLimits,
         on_fatal: FatalHandler,
         runtime: &Runtime,
         stop: Shutdown,
     ) -> Result<(Cluster, JoinHandle<()>)> {
-        let state = Arc::new(RwLock::new(PdState::load(&*store)?));
-        let (jobs, mut queue) = mpsc::unbounded::<Job>();
+        let mut state = PdState::load(&*store)?;
+        state.etcd_mut().set_limits(etcd_limits);
+        state.etcd_mut().begin(runtime.clock.now());
+        let shared = Arc::new(RwLock::new(Shared { state, applied: 0 }));
+        let jobs = ByteQueue::new(QUEUE_BYTES_MAX);
+        let (durable, seen) = watch::channel(0);
         let mut writer = Writer {
-            state: Arc::clone(&state),
+            shared: Arc::clone(&shared),
+            jobs: jobs.clone(),
             store,
             clock: runtime.clock.clone(),
             on_fatal,
-            failed: false,
+            durable,
         };
         let task = runtime.spawner.spawn_dedicated("pd-meta", async move {
-            while let Either::Left((Some(job), _)) = select(queue.next(), stop.wait()).await {
-                job(&mut writer);
+            let queue = writer.jobs.clone();
+            let mut gathered = Vec::new();
+            loop {
+                let next = Box::pin(queue.pop_all(&mut gathered));
+                let Either::Left((Ok(()), _)) = select(next, stop.wait()).await else {
+                    return;
+                };
+                let mut rest = gathered.drain(..).peekable();
+                while rest.peek().is_some() {
+                    if writer.run(rest.by_ref().take(GROUP_JOBS_MAX)).is_err() {
+                        return;
+                    }
+                }
             }
         });
         let cluster = Cluster {
-            state,
+            shared,
             jobs,
-            waiting: Arc::default(),
+            durable: seen,
         };
         Ok((cluster, task))
     }
 
-    /// Looks at the state.
+    /// Looks at the state, which may be ahead of the disk: for what its owners report again, like
+    /// stores and regions.
     pub(crate) fn read<R>(&self, look: impl FnOnce(&PdState) -> R) -> R {
-        look(&self.state.read())
+        look(&self.shared.read().state)
     }
 
     /// Looks at the state, when there is a first region.
@@ -87,62 +136,141 @@ impl Cluster {
         &self,
         look: impl FnOnce(&PdState) -> Result<R>,
     ) -> Result<R> {
-        let state = self.state.read();
-        state.check_bootstrapped()?;
-        look(&state)
+        self.read(|state| {
+            state.check_bootstrapped()?;
+            look(state)
+        })
     }
 
-    /// Plans a change, makes it durable, applies it, and returns what the plan answers.
+    /// Looks at the state and waits until what it saw is on disk.
+    pub(crate) async fn read_durable<R>(
+        &self,
+        look: impl FnOnce(&PdState) -> Result<R>,
+    ) -> Result<R> {
+        let (outcome, applied) = {
+            let shared = self.shared.read();
+            (look(&shared.state), shared.applied)
+        };
+        let mut durable = self.durable.clone();
+        let reached = durable.wait_for(|number| *number >= applied).await;
+        reached.map_err(|_| Error::Stopped)?;
+        outcome
+    }
+
+    /// Waits until another group than those that `seen` knows of is on disk. Fails when there will
+    /// be none any more.
+    pub(crate) async fn next_group(seen: &mut watch::Receiver<u64>) -> Result<()> {
+        seen.changed().await.map_err(|_| Error::Stopped)
+    }
+
+    /// For [`Cluster::next_group`]: knows of all groups so far.
+    pub(crate) fn groups(&self) -> watch::Receiver<u64> {
+        let mut groups = self.durable.clone();
+        groups.mark_unchanged();
+        groups
+    }
+
+    /// Plans a change, makes it durable, and returns what the plan answers.
     pub(crate) async fn mutate<R: Send + 'static>(
         &self,
         plan: impl FnOnce(&PdState) -> Result<(Vec<Change>, R)> + Send + 'static,
     ) -> Result<R> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= JOBS_MAX {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(Error::Busy);
-        }
+        self.mutate_sized(0, plan).await
+    }
+
+    /// Like [`Cluster::mutate`] for a plan that holds a request of `bytes`.
+    pub(crate) async fn mutate_sized<R: Send + 'static>(
+        &self,
+        bytes: usize,
+        plan: impl FnOnce(&PdState) -> Result<(Vec<Change>, R)> + Send + 'static,
+    ) -> Result<R> {
         let (answer, outcome) = oneshot::channel();
-        let waiting = Arc::clone(&self.waiting);
-        let job: Job = Box::new(move |writer| {
-            waiting.fetch_sub(1, Ordering::Relaxed);
+        let job: Job = Box::new(move |writer, group| {
+            let planned = writer.plan(plan, group);
             // A caller that went away does not undo what was done.
-            let _ = answer.send(writer.run(plan));
+            let done = move |written: Result<()>| drop(answer.send(written.and(planned)));
+            group.done.push(Box::new(done));
         });
-        self.jobs.unbounded_send(job).map_err(|_| Error::Stopped)?;
-        outcome.await.unwrap_or(Err(Error::Stopped))
+        match self.jobs.push(job, bytes.saturating_add(JOB_BYTES)) {
+            Ok(()) => outcome.await.unwrap_or(Err(Error::Stopped)),
+            Err(PushError::Full(_)) => Err(Error::Busy),
+            Err(PushError::Closed(_)) => Err(Error::Stopped),
+        }
     }
 }
 
 impl Writer {
-    fn run<R>(&mut self, plan: impl FnOnce(&PdState) -> Result<(Vec<Change>, R)>) -> Result<R> {
-        if self.failed {
-            return Err(Error::Stopped);
+    /// One group, from planning to the answers. An error is the end: the disk has failed.
+    fn run(&mut self, jobs: impl Iterator<Item = Job>) -> Result<()> {
+        let mut group = Group {
+            number: *self.durable.borrow() + 1,
+            batch: MetaBatch::default(),
+            durability: Durability::Memory,
+            done: Vec::new(),
+        };
+        for job in jobs {
+            job(self, &mut group);
         }
-        let (changes, answer) = plan(&self.state.read())?;
+        METADATA_GROUP_JOBS.observe(group.done.len() as f64);
+        let written = self.write(group.number, group.batch, group.durability);
+        for done in group.done {
+            done(written.clone());
+        }
+        written
+    }
+
+    fn plan<R>(
+        &mut self,
+        plan: impl FnOnce(&PdState) -> Result<(Vec<Change>, R)>,
+        group: &mut Group,
+    ) -> Result<R> {
+        let (changes, answer) = plan(&self.shared.read().state)?;
+        if changes.is_empty() {
+            return Ok(answer);
+        }
+        // A change that cannot be encoded must not take half of a plan with it.
         let mut batch = MetaBatch::default();
+        let mut durability = Durability::Memory;
         for change in &changes {
             change.encode(&mut batch)?;
+            durability = durability.max(change.durability());
         }
-        if !batch.is_empty() {
-            self.write(batch)?;
+        group.batch.append(batch);
+        group.durability = group.durability.max(durability);
+        let mut shared = self.shared.write();
+        if durability == Durability::Promised {
+            shared.applied = group.number;
         }
-        if !changes.is_empty() {
-            let mut state = self.state.write();
-            for change in changes {
-                state.apply(change);
-            }
+        for change in changes {
+            shared.state.apply(change);
         }
         Ok(answer)
     }
 
-    fn write(&mut self, batch: MetaBatch) -> Result<()> {
+    fn write(&self, number: u64, batch: MetaBatch, durability: Durability) -> Result<()> {
         let started = self.clock.now();
-        if let Err(error) = self.store.write(batch) {
-            self.failed = true;
+        let written = match durability {
+            Durability::Memory => return Ok(()),
+            Durability::Repeated => self.store.write_later(batch),
+            Durability::Promised => self.store.write(batch),
+        };
+        if let Err(error) = written {
             (self.on_fatal)(&format!("metadata cannot be written: {error}"));
             return Err(error);
         }
         METADATA_WRITE_SECONDS.observe((self.clock.now() - started).as_secs_f64());
+        if durability == Durability::Promised {
+            self.durable.send_replace(number);
+        }
         Ok(())
+    }
+}
+
+impl Drop for Writer {
+    /// Whoever waits in the queue hears that nobody will take the job.
+    fn drop(&mut self) {
+        self.jobs.close();
+        let mut rest = Vec::new();
+        let _ = self.jobs.pop_all(&mut rest).now_or_never();
     }
 }

@@ -1,11 +1,18 @@
 //! The settings of a placement driver and their limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::etcd::EtcdLimits;
 use crate::{Error, Result};
 
 /// Called once when the disk failed a write: nothing may be assumed about it from then on.
 pub type FatalHandler = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Below it, transactions that nobody would call long lose what they read.
+const GC_TIME_MIN: Duration = Duration::from_secs(10);
+/// Ten years.
+const GC_TIME_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// How a placement driver presents itself.
 #[derive(Clone)]
@@ -27,6 +34,16 @@ pub struct PdConfig {
     pub grpc_concurrent_streams: i32,
     /// Memory in bytes that gRPC may hold for all connections. Default 512 MiB.
     pub grpc_memory_quota: usize,
+    /// How much the revisioned store of the etcd subset may hold.
+    pub etcd: EtcdLimits,
+    /// How long versions stay readable as long as no client collects garbage; 0 leaves all that to
+    /// clients. Default 10 minutes.
+    pub gc_life_time: Duration,
+    /// The pause between two moves of the safe point. Default 10 minutes.
+    pub gc_run_interval: Duration,
+    /// Takes garbage collection back, at the start, from a client that had taken it over. Default
+    /// false: nobody but a person knows that this client is gone for good.
+    pub gc_reclaim: bool,
     /// What to do when the disk fails. Default: log and abort the process.
     pub on_fatal: FatalHandler,
 }
@@ -42,6 +59,10 @@ impl Default for PdConfig {
             grpc_threads: 1,
             grpc_concurrent_streams: 1024,
             grpc_memory_quota: 512 << 20,
+            etcd: EtcdLimits::default(),
+            gc_life_time: Duration::from_secs(600),
+            gc_run_interval: Duration::from_secs(600),
+            gc_reclaim: false,
             on_fatal: Arc::new(|reason| {
                 tracing::error!(reason, "placement driver cannot go on");
                 std::process::abort();
@@ -90,6 +111,17 @@ impl PdConfig {
                 self.grpc_memory_quota,
                 2 * crate::server::MESSAGE_BYTES_MAX
             ));
+        }
+        for (key, duration) in [
+            ("gc-life-time", self.gc_life_time),
+            ("gc-run-interval", self.gc_run_interval),
+        ] {
+            let off = key == "gc-life-time" && duration.is_zero();
+            if !off && !(GC_TIME_MIN..=GC_TIME_MAX).contains(&duration) {
+                problems.push(format!(
+                    "{key} is {duration:?}, allowed are {GC_TIME_MIN:?} to {GC_TIME_MAX:?}"
+                ));
+            }
         }
         if problems.is_empty() {
             Ok(())
@@ -150,6 +182,8 @@ mod tests {
             grpc_threads: 0,
             grpc_concurrent_streams: 0,
             grpc_memory_quota: 1,
+            gc_life_time: Duration::from_secs(1),
+            gc_run_interval: Duration::ZERO,
             ..PdConfig::default()
         };
         let text = config.validate().unwrap_err().to_string();
@@ -161,9 +195,16 @@ mod tests {
             "grpc-threads is 0",
             "grpc-concurrent-streams is 0",
             "grpc-memory-quota is 1",
+            "gc-life-time is 1s",
+            "gc-run-interval is 0ns",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert_eq!(PdConfig::default().validate(), Ok(()));
+        let off = PdConfig {
+            gc_life_time: Duration::ZERO,
+            ..PdConfig::default()
+        };
+        assert_eq!(off.validate(), Ok(()));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine_traits::KvEngine;
 use futures::future::{Either, join_all, select};
 use grpcio::{ChannelBuilder, EnvBuilder, ResourceQuota, ServerBuilder, ServerCredentials};
-use kvproto::{healthpb, keyspacepb, pdpb, resource_manager};
+use kvproto::{etcdserverpb, healthpb, keyspacepb, pdpb, resource_manager};
 use parking_lot::Mutex;
 use runtime::{JoinHandle, Runtime, ShutdownTrigger, Timer, shutdown_pair};
 
@@ -17,6 +17,7 @@ use crate::meta_store::{EngineMetaStore, MetaBatch, MetaStore, number_value, par
 use crate::oracle::Oracle;
 use crate::service::{Service, Shared};
 use crate::{Error, PdConfig, Result};
+use crate::{etcd_upkeep, gc_worker};
 
 /// The largest message that is taken: reports of large stores come in one piece.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 20;
@@ -52,9 +53,34 @@ impl Server {
         let (cluster_id, member_id) = identity(&*store, runtime)?;
         let (stop, stopped) = shutdown_pair();
         let fatal = &config.on_fatal;
-        let (cluster, meta_task) =
-            Cluster::start(Arc::clone(&store), fatal.clone(), runtime, stopped.clone())?;
+        let (cluster, meta_task) = Cluster::start(
+            Arc::clone(&store),
+            config.etcd,
+            fatal.clone(),
+            runtime,
+            stopped.clone(),
+        )?;
+        drop(runtime.spawner.spawn(etcd_upkeep::run(
+            cluster.clone(),
+            runtime.clone(),
+            stopped.clone(),
+        )));
         let (oracle, tso_task) = Oracle::start(store, fatal.clone(), runtime, stopped.clone())?;
+
+        if !config.gc_life_time.is_zero() {
+            let schedule = gc_worker::Schedule {
+                life_time: config.gc_life_time,
+                interval: config.gc_run_interval,
+                reclaim: config.gc_reclaim,
+            };
+            drop(runtime.spawner.spawn(gc_worker::run(
+                schedule,
+                cluster.clone(),
+                Arc::clone(&oracle),
+                runtime.clone(),
+                stopped.clone(),
+            )));
+        }
 
         let service = Service::new(Shared {
             cluster_id,
@@ -214,6 +240,11 @@ fn build_grpc(config: &PdConfig, service: &Service) -> Result<grpcio::Server> {
         .register_service(pdpb::create_pd(service.clone()))
         .register_service(keyspacepb::create_keyspace(service.clone()))
         .register_service(resource_manager::create_resource_manager(service.clone()))
+        .register_service(etcdserverpb::create_kv(service.clone()))
+        .register_service(etcdserverpb::create_lease(service.clone()))
+        .register_service(etcdserverpb::create_watch(service.clone()))
+        .register_service(etcdserverpb::create_cluster(service.clone()))
+        .register_service(etcdserverpb::create_maintenance(service.clone()))
         .register_service(healthpb::create_health(service.clone()))
         .build()
         .map_err(|error| Error::Listen {

@@ -98,6 +98,7 @@ impl EtcdState {
 
 /// What an event weighs, roughly.
 pub(crate) fn event_bytes(event: &Event) -> usize {
-    let weigh = |kv: &kvproto::mvccpb::KeyValue| write_bytes(kv.get_key().len(), kv.get_value().len());
+    let weigh =
+        |kv: &kvproto::mvccpb::KeyValue| write_bytes(kv.get_key().len(), kv.get_value().len());
     weigh(event.get_kv()) + weigh(event.get_prev_kv())
 }

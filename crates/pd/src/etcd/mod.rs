@@ -24,10 +24,12 @@ mod txn;
 
 pub use change::{EtcdChange, KeyWrite, Position};
 pub use error::{EtcdError, EtcdResult};
+pub(crate) use events::event_bytes;
 pub use events::{EventBatch, Interest};
 pub use key_range::KeyRange;
 pub use lease::{Lease, Leases};
 pub use store::{EtcdLimits, EtcdState};
+pub(crate) use txn::txn_writes;
 
 #[cfg(test)]
 mod tests;

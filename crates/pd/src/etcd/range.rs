@@ -15,7 +15,12 @@ impl EtcdState {
         let revision = self.check_range(request)?;
         let range = KeyRange::new(request.get_key(), request.get_range_end());
         let found = self.find(&range, revision);
-        answer_range(request, found, self.revision, self.limits.response_bytes_max)
+        answer_range(
+            request,
+            found,
+            self.revision,
+            self.limits.response_bytes_max,
+        )
     }
 
     /// The revision to read at.

@@ -237,7 +237,9 @@ impl EtcdState {
     fn written_up_to(&self, revision: i64) -> BTreeSet<Arc<[u8]>> {
         let entries = self.log.iter();
         let written = entries.take_while(|entry| entry.revision <= revision);
-        written.flat_map(|entry| entry.keys.iter().cloned()).collect()
+        written
+            .flat_map(|entry| entry.keys.iter().cloned())
+            .collect()
     }
 
     /// A change is durable, as far as it has to be.
@@ -327,7 +329,11 @@ impl EtcdState {
                 self.keys.remove(&key);
             }
         }
-        while self.log.front().is_some_and(|entry| entry.revision < revision) {
+        while self
+            .log
+            .front()
+            .is_some_and(|entry| entry.revision < revision)
+        {
             self.log.pop_front();
         }
         self.compacted = revision;

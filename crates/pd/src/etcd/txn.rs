@@ -58,10 +58,12 @@ impl EtcdState {
     /// Which branch is taken, here and in every nested transaction of that branch.
     fn judge(&self, request: &TxnRequest) -> Path {
         let succeeded = request.get_compare().iter().all(|one| self.holds(one));
-        let nested = branch(request, succeeded).iter().filter_map(|op| match &op.request {
-            Some(RequestOp_oneof_request::request_txn(txn)) => Some(self.judge(txn)),
-            _ => None,
-        });
+        let nested = branch(request, succeeded)
+            .iter()
+            .filter_map(|op| match &op.request {
+                Some(RequestOp_oneof_request::request_txn(txn)) => Some(self.judge(txn)),
+                _ => None,
+            });
         Path {
             succeeded,
             nested: nested.collect(),
@@ -266,6 +268,10 @@ impl<'a> Plan<'a> {
 
     fn put(&mut self, request: &PutRequest) -> EtcdResult<PutResponse> {
         let key = request.get_key();
+        let lease = request.get_lease();
+        if lease != 0 && self.state.leases.get(lease).is_none() {
+            return Err(EtcdError::LeaseNotFound);
+        }
         let previous = self.found(key);
         if previous.is_none() && (request.get_ignore_value() || request.get_ignore_lease()) {
             return Err(EtcdError::KeyNotFound);
@@ -283,10 +289,6 @@ impl<'a> Plan<'a> {
             Some(old) if request.get_ignore_value() => old.value.to_vec(),
             _ => request.get_value().to_vec(),
         });
-        let lease = request.get_lease();
-        if lease != 0 && self.state.leases.get(lease).is_none() {
-            return Err(EtcdError::LeaseNotFound);
-        }
         let freed = previous.map_or(0, |old| write_bytes(old.key.len(), old.value.len()));
         let needed = write_bytes(key.len(), kv.get_value().len());
         let mut response = PutResponse::default();
