@@ -91,7 +91,11 @@ mod tests {
 
     fn problems(text: &str) -> Vec<&'static str> {
         let config: Config = toml::from_str(text).unwrap();
-        config.validate().iter().map(|problem| problem.key).collect()
+        config
+            .validate()
+            .iter()
+            .map(|problem| problem.key)
+            .collect()
     }
 
     #[test]

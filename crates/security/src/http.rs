@@ -74,7 +74,13 @@ pub struct HttpAcceptor {
     versions: HttpVersions,
     /// Of the last reading of the files, with its number. Sessions can be resumed within one reading
     /// only: who was trusted before a rotation is asked again after it.
-    config: Arc<Mutex<Option<(u64, Arc<ServerConfig>)>>>,
+    built: Arc<Mutex<Option<Built>>>,
+}
+
+/// What handshakes use.
+struct Built {
+    generation: u64,
+    config: Arc<ServerConfig>,
 }
 
 impl Security {
@@ -91,7 +97,7 @@ impl Security {
             timer: runtime.timer.clone(),
             certificate,
             versions,
-            config: Arc::default(),
+            built: Arc::default(),
         })
     }
 }
@@ -127,14 +133,17 @@ impl HttpAcceptor {
 
     fn config(&self) -> io::Result<Arc<ServerConfig>> {
         let material = self.shared.current();
-        let mut last = self.config.lock();
-        if let Some((generation, config)) = &*last
-            && *generation >= material.generation
+        let mut built = self.built.lock();
+        if let Some(built) = &*built
+            && built.generation >= material.generation
         {
-            return Ok(Arc::clone(config));
+            return Ok(Arc::clone(&built.config));
         }
         let config = Arc::new(self.build(&material).map_err(io::Error::other)?);
-        *last = Some((material.generation, Arc::clone(&config)));
+        *built = Some(Built {
+            generation: material.generation,
+            config: Arc::clone(&config),
+        });
         Ok(config)
     }
 
