@@ -12,7 +12,7 @@ use grpcio::{Environment, ServerCredentials};
 use kv::Engine;
 use lock_manager::LockManager;
 use runtime::Runtime;
-use service::{HealthService, InFlight, Service, ServiceIdentity, ServingStatus};
+use service::{HealthService, InFlight, Service, ServiceIdentity, ServingStatus, SlowLog};
 use storage::Storage;
 
 use crate::builder::{BuilderFactory, GrpcBuilderFactory as _, ServiceFactory};
@@ -34,6 +34,8 @@ pub struct ServerOptions {
     pub addr: SocketAddr,
     /// Services beside those of the store.
     pub more: Vec<ServiceFactory>,
+    /// Hears of slow requests.
+    pub slow_log: SlowLog,
 }
 
 /// A gRPC server of a store.
@@ -61,9 +63,14 @@ impl Server {
             memory_quota,
             addr,
             more,
+            slow_log,
         } = options;
         let drain = config.graceful_shutdown_timeout.0;
         let service = Service::new(storage, identity, runtime.clock.clone());
+        let message_bytes_max = usize::try_from(config.max_grpc_send_msg_len.0);
+        let service = service
+            .with_slow_log(slow_log)
+            .with_message_bytes_max(message_bytes_max.unwrap_or(usize::MAX));
         let in_flight = service.in_flight();
         let factory = BuilderFactory::new(service, health.clone(), more, config, memory_quota);
         let mut grpc = factory
@@ -92,6 +99,7 @@ impl Server {
     pub async fn shutdown(mut self) {
         self.health.shutdown();
         let mut drained = self.grpc.shutdown();
+        self.in_flight.close();
         let none = self.in_flight.none();
         if self.runtime.timer.timeout(self.drain, none).await.is_err() {
             let requests = self.in_flight.count();

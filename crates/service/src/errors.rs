@@ -67,6 +67,9 @@ fn region_error(error: &Error, region_id: u64) -> Option<errorpb::Error> {
                 .set_reason("deadline is exceeded".to_owned());
         }
         Error::InvalidMaxTsUpdate(_) => {}
+        Error::MaxTimestampNotSynced { .. } => {
+            region_error.mut_max_timestamp_not_synced();
+        }
         Error::ValueTooLarge { size, limit } | Error::WriteTooLarge { size, limit } => {
             region_error.set_message(format!(
                 "raft entry is too large, region {region_id}, entry size {size}, limit {limit}"

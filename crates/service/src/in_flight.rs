@@ -8,11 +8,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use futures::task::AtomicWaker;
+use runtime::{Shutdown, ShutdownTrigger, ShutdownWait, shutdown_pair};
 
-#[derive(Default)]
 struct Shared {
     count: AtomicUsize,
     waiting: AtomicWaker,
+    /// Set off when no more requests are to be taken.
+    close: ShutdownTrigger,
+    closing: Shutdown,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let (close, closing) = shutdown_pair();
+        Shared {
+            count: AtomicUsize::new(0),
+            waiting: AtomicWaker::new(),
+            close,
+            closing,
+        }
+    }
 }
 
 /// A counter of requests; clones share it.
@@ -33,6 +48,17 @@ impl InFlight {
         Request {
             shared: self.shared.clone(),
         }
+    }
+
+    /// Tells the streams that bring requests to take no more of them. gRPC keeps streams that exist
+    /// for as long as their clients like.
+    pub fn close(&self) {
+        self.shared.close.trigger();
+    }
+
+    /// Ready once no more requests are to be taken.
+    pub(crate) fn closing(&self) -> ShutdownWait {
+        self.shared.closing.wait()
     }
 
     /// Requests that have begun and are not answered.

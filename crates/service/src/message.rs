@@ -7,16 +7,18 @@ use kvproto::errorpb;
 use kvproto::kvrpcpb::{
     BatchGetRequest, BatchGetResponse, BatchRollbackRequest, BatchRollbackResponse,
     CheckTxnStatusRequest, CheckTxnStatusResponse, CleanupRequest, CleanupResponse, CommitRequest,
-    CommitResponse, Context, DeleteRangeRequest, DeleteRangeResponse, ExecDetailsV2, GetRequest,
-    GetResponse, KeyError, KvPair, MvccGetByKeyRequest, MvccGetByKeyResponse,
-    MvccGetByStartTsRequest, MvccGetByStartTsResponse, PrewriteRequest, PrewriteResponse,
-    RawBatchDeleteRequest, RawBatchDeleteResponse, RawBatchGetRequest, RawBatchGetResponse,
-    RawBatchPutRequest, RawBatchPutResponse, RawBatchScanRequest, RawBatchScanResponse,
-    RawCASRequest, RawCASResponse, RawChecksumRequest, RawChecksumResponse, RawDeleteRangeRequest,
-    RawDeleteRangeResponse, RawDeleteRequest, RawDeleteResponse, RawGetRequest, RawGetResponse,
+    CommitResponse, Context, DeleteRangeRequest, DeleteRangeResponse, ExecDetailsV2,
+    GetHealthFeedbackRequest, GetHealthFeedbackResponse, GetRequest, GetResponse, KeyError, KvPair,
+    MvccGetByKeyRequest, MvccGetByKeyResponse, MvccGetByStartTsRequest, MvccGetByStartTsResponse,
+    PrewriteRequest, PrewriteResponse, RawBatchDeleteRequest, RawBatchDeleteResponse,
+    RawBatchGetRequest, RawBatchGetResponse, RawBatchPutRequest, RawBatchPutResponse,
+    RawBatchScanRequest, RawBatchScanResponse, RawCASRequest, RawCASResponse, RawChecksumRequest,
+    RawChecksumResponse, RawDeleteRangeRequest, RawDeleteRangeResponse, RawDeleteRequest,
+    RawDeleteResponse, RawGetKeyTTLRequest, RawGetKeyTTLResponse, RawGetRequest, RawGetResponse,
     RawPutRequest, RawPutResponse, RawScanRequest, RawScanResponse, ResolveLockRequest,
     ResolveLockResponse, ScanLockRequest, ScanLockResponse, ScanRequest, ScanResponse,
-    TxnHeartBeatRequest, TxnHeartBeatResponse,
+    TxnHeartBeatRequest, TxnHeartBeatResponse, UnsafeDestroyRangeRequest,
+    UnsafeDestroyRangeResponse,
 };
 
 use txn_types::TimeStamp;
@@ -29,6 +31,10 @@ pub(crate) trait Request: Send + 'static {
     fn context(&self) -> &Context;
     /// The timestamp of the transaction or read; 0 where there is none.
     fn start_ts(&self) -> u64;
+
+    /// The key, the first of several, or the start of the range; empty where there is none. For
+    /// people who look for a request.
+    fn first_key(&self) -> &[u8];
 
     /// Refuses what no state of the data could make valid, as far as the storage leaves it open.
     fn check(&self) -> storage::Result<()>;
@@ -57,6 +63,10 @@ fn some_key(key: &[u8]) -> storage::Result<()> {
 
 fn some_keys<'a>(keys: impl IntoIterator<Item = &'a Vec<u8>>) -> storage::Result<()> {
     keys.into_iter().try_for_each(|key| some_key(key))
+}
+
+fn first(keys: &[Vec<u8>]) -> &[u8] {
+    keys.first().map_or(&[], Vec::as_slice)
 }
 
 /// A moment to read at: the largest means the latest, zero means nothing.
@@ -101,9 +111,12 @@ pub(crate) trait Response: Default + Send + 'static {
     fn exec_details(&mut self) -> Option<&mut ExecDetailsV2>;
 }
 
-/// Implements [`Request`]: the field of the timestamp, and what is checked here.
+/// Implements [`Request`]: the field of the timestamp, the key (`@`), and what is checked here (`=>`).
 macro_rules! requests {
-    ($($request:ty $(, $start_ts:ident)? $(=> |$req:ident| $check:expr)?;)*) => {$(
+    ($(
+        $request:ident $(, $start_ts:ident)? $(@ |$keyed:ident| $key:expr)?
+        $(=> |$req:ident| $check:expr)?;
+    )*) => {$(
         impl Request for $request {
             fn context(&self) -> &Context {
                 self.get_context()
@@ -111,6 +124,12 @@ macro_rules! requests {
 
             fn start_ts(&self) -> u64 {
                 0 $(+ self.$start_ts())?
+            }
+
+            fn first_key(&self) -> &[u8] {
+                $(let $keyed = self;)?
+                let keys: &[&[u8]] = &[$($key,)? &[]];
+                keys[0]
             }
 
             fn check(&self) -> storage::Result<()> {
@@ -122,35 +141,38 @@ macro_rules! requests {
 }
 
 requests! {
-    GetRequest, get_version => |req| read_ts("version", req.get_version());
-    BatchGetRequest, get_version => |req| read_ts("version", req.get_version());
-    ScanRequest, get_version => |req| read_ts("version", req.get_version());
-    ScanLockRequest, get_max_version => |req| {
+    GetRequest, get_version @ |req| req.get_key() => |req| read_ts("version", req.get_version());
+    BatchGetRequest, get_version @ |req| first(req.get_keys()) => |req| read_ts("version", req.get_version());
+    ScanRequest, get_version @ |req| req.get_start_key() => |req| read_ts("version", req.get_version());
+    ScanLockRequest, get_max_version @ |req| req.get_start_key() => |req| {
         possible_key(req.get_start_key())?;
         possible_key(req.get_end_key())?;
         read_ts("max_version", req.get_max_version())
     };
-    PrewriteRequest, get_start_version;
-    CommitRequest, get_start_version => |req| some_keys(req.get_keys());
-    CleanupRequest, get_start_version => |req| some_key(req.get_key());
-    BatchRollbackRequest, get_start_version => |req| some_keys(req.get_keys());
-    CheckTxnStatusRequest, get_lock_ts => |req| some_key(req.get_primary_key());
-    TxnHeartBeatRequest, get_start_version => |req| some_key(req.get_primary_lock());
-    ResolveLockRequest, get_start_version => |req| some_keys(req.get_keys());
+    PrewriteRequest, get_start_version @ |req| req.get_primary_lock();
+    CommitRequest, get_start_version @ |req| first(req.get_keys()) => |req| some_keys(req.get_keys());
+    CleanupRequest, get_start_version @ |req| req.get_key() => |req| some_key(req.get_key());
+    BatchRollbackRequest, get_start_version @ |req| first(req.get_keys()) => |req| some_keys(req.get_keys());
+    CheckTxnStatusRequest, get_lock_ts @ |req| req.get_primary_key() => |req| some_key(req.get_primary_key());
+    TxnHeartBeatRequest, get_start_version @ |req| req.get_primary_lock() => |req| some_key(req.get_primary_lock());
+    ResolveLockRequest, get_start_version @ |req| first(req.get_keys()) => |req| some_keys(req.get_keys());
     MvccGetByStartTsRequest, get_start_ts => |req| txn_ts("start_ts", req.get_start_ts());
-    MvccGetByKeyRequest;
-    DeleteRangeRequest;
-    RawGetRequest;
-    RawBatchGetRequest;
-    RawPutRequest;
-    RawBatchPutRequest;
-    RawDeleteRequest;
-    RawBatchDeleteRequest;
-    RawScanRequest;
-    RawBatchScanRequest;
-    RawDeleteRangeRequest;
-    RawChecksumRequest;
-    RawCASRequest;
+    MvccGetByKeyRequest @ |req| req.get_key();
+    DeleteRangeRequest @ |req| req.get_start_key();
+    RawGetRequest @ |req| req.get_key();
+    RawBatchGetRequest @ |req| first(req.get_keys());
+    RawPutRequest @ |req| req.get_key();
+    RawBatchPutRequest @ |req| req.get_pairs().first().map_or(&[], |pair| pair.get_key());
+    RawDeleteRequest @ |req| req.get_key();
+    RawBatchDeleteRequest @ |req| first(req.get_keys());
+    RawScanRequest @ |req| req.get_start_key();
+    RawBatchScanRequest @ |req| req.get_ranges().first().map_or(&[], |range| range.get_start_key());
+    RawDeleteRangeRequest @ |req| req.get_start_key();
+    RawChecksumRequest @ |req| req.get_ranges().first().map_or(&[], |range| range.get_start_key());
+    RawCASRequest @ |req| req.get_key();
+    RawGetKeyTTLRequest @ |req| req.get_key();
+    UnsafeDestroyRangeRequest @ |req| req.get_start_key();
+    GetHealthFeedbackRequest;
 }
 
 /// Implements [`Response`]: how the response takes a key error, and whether it has `exec_details_v2`.
@@ -159,7 +181,7 @@ macro_rules! responses {
         impl Response for $response {
             fn fail(&mut self, failure: Failure) {
                 match failure {
-                    Failure::Region(error) => self.set_region_error(*error),
+                    Failure::Region(error) => responses!(@region $fail self, error),
                     Failure::Key { error, text } => responses!(@$fail self, error, text),
                 }
             }
@@ -169,6 +191,14 @@ macro_rules! responses {
             }
         }
     )*};
+    (@region only_text $self:ident, $error:ident) => {{
+        let mut error = $error;
+        $self.set_error(error.take_message())
+    }};
+    (@region $fail:ident $self:ident, $error:ident) => { $self.set_region_error(*$error) };
+    (@only_text $self:ident, $error:ident, $text:ident) => {
+        responses!(@text $self, $error, $text)
+    };
     (@one $self:ident, $error:ident, $text:ident) => {{
         let _ = $text;
         $self.set_error(*$error)
@@ -195,6 +225,10 @@ macro_rules! responses {
         let _ = $error;
         $self.set_error($text)
     }};
+    (@only_region $self:ident, $error:ident, $text:ident) => {{
+        let _ = $error;
+        $self.mut_region_error().set_message($text)
+    }};
     (@details $self:ident) => { Some($self.mut_exec_details_v2()) };
     (@no_details $self:ident) => { None };
 }
@@ -218,8 +252,11 @@ responses!(kv, no_details: RawScanResponse, RawBatchScanResponse);
 responses!(text, no_details:
     DeleteRangeResponse, MvccGetByKeyResponse, MvccGetByStartTsResponse, RawGetResponse,
     RawPutResponse, RawBatchPutResponse, RawDeleteResponse, RawBatchDeleteResponse,
-    RawDeleteRangeResponse, RawCASResponse, RawChecksumResponse,
+    RawDeleteRangeResponse, RawCASResponse, RawChecksumResponse, RawGetKeyTTLResponse,
 );
+responses!(only_region, no_details: GetHealthFeedbackResponse);
+// Its callers look at nothing but the text: a region error would pass for a success.
+responses!(only_text, no_details: UnsafeDestroyRangeResponse);
 
 /// The response to a request for `region_id`: `fill` writes a success, a failure goes to its field.
 pub(crate) fn respond<R: Response, T>(

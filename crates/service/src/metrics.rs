@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use prometheus::{
     CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, exponential_buckets,
-    register_counter_vec, register_histogram_vec, register_int_counter_vec,
+    register_counter_vec, register_histogram, register_histogram_vec, register_int_counter_vec,
 };
 
 use crate::rpc_table::{RPCS, RpcId, State};
@@ -61,6 +61,22 @@ static REQUEST_SOURCE_DURATION: LazyLock<CounterVec> = LazyLock::new(|| {
     ))
 });
 
+static BATCH_REQUESTS: LazyLock<Histogram> = LazyLock::new(|| {
+    registered!(register_histogram!(
+        "tikv_server_grpc_req_batch_size",
+        "Requests of one message of BatchCommands",
+        registered!(exponential_buckets(1.0, 2.0, 14))
+    ))
+});
+
+static BATCH_RESPONSES: LazyLock<Histogram> = LazyLock::new(|| {
+    registered!(register_histogram!(
+        "tikv_server_grpc_resp_batch_size",
+        "Responses of one message of BatchCommands",
+        registered!(exponential_buckets(1.0, 2.0, 14))
+    ))
+});
+
 /// One metric per live RPC, resolved once, so that a request does not look up labels.
 #[derive(Debug)]
 pub struct PerRpc<T>(Vec<Option<T>>);
@@ -93,6 +109,8 @@ pub fn register() {
     LazyLock::force(&GRPC_MSG_HISTOGRAM_STATIC);
     LazyLock::force(&GRPC_MSG_FAIL_STATIC);
     LazyLock::force(&REQUEST_SOURCES);
+    LazyLock::force(&BATCH_REQUESTS);
+    LazyLock::force(&BATCH_RESPONSES);
 }
 
 struct SourceSeries {
@@ -148,6 +166,16 @@ impl RequestSources {
             .or_insert_with(|| SourceSeries::new(source))
             .record(elapsed);
     }
+}
+
+/// Records a message of BatchCommands with so many requests.
+pub(crate) fn batch_received(requests: usize) {
+    BATCH_REQUESTS.observe(requests as f64);
+}
+
+/// Records a message of BatchCommands with so many responses.
+pub(crate) fn batch_sent(responses: usize) {
+    BATCH_RESPONSES.observe(responses as f64);
 }
 
 /// Records a request that was answered.

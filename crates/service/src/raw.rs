@@ -1,4 +1,5 @@
-//! Futures of the raw RPCs: request to storage call, outcome to response.
+//! Futures of the raw RPCs, and of the one that destroys ranges: request to storage call, outcome to
+//! response.
 //!
 //! `for_cas` is not looked at: every raw write is atomic against compare-and-swap.
 
@@ -10,17 +11,15 @@ use kvproto::kvrpcpb::{
     KvPair, RawBatchDeleteRequest, RawBatchDeleteResponse, RawBatchGetRequest, RawBatchGetResponse,
     RawBatchPutRequest, RawBatchPutResponse, RawBatchScanRequest, RawBatchScanResponse,
     RawCASRequest, RawCASResponse, RawChecksumRequest, RawChecksumResponse, RawDeleteRangeRequest,
-    RawDeleteRangeResponse, RawDeleteRequest, RawDeleteResponse, RawGetRequest, RawGetResponse,
-    RawPutRequest, RawPutResponse, RawScanRequest, RawScanResponse,
+    RawDeleteRangeResponse, RawDeleteRequest, RawDeleteResponse, RawGetKeyTTLRequest,
+    RawGetKeyTTLResponse, RawGetRequest, RawGetResponse, RawPutRequest, RawPutResponse,
+    RawScanRequest, RawScanResponse, UnsafeDestroyRangeRequest, UnsafeDestroyRangeResponse,
 };
 use lock_manager::LockManager;
-use storage::{CasRequest, RawKvPair, Storage};
+use storage::{CasRequest, RawGetCommand, RawKvPair, Storage};
 use tracker::TrackerHandle;
 
 use crate::message::respond;
-
-/// What the answer of one batch scan may hold; each of its ranges is bounded by the storage.
-const BATCH_SCAN_BYTES_MAX: usize = 256 << 20;
 
 fn messages(pairs: Vec<RawKvPair>) -> protobuf::RepeatedField<KvPair> {
     pairs
@@ -51,24 +50,46 @@ fn scan_request(
     }
 }
 
+/// The read of a key as the storage takes it.
+pub(crate) fn get_command(mut req: RawGetRequest, tracker: TrackerHandle) -> RawGetCommand {
+    RawGetCommand {
+        ctx: req.take_context(),
+        cf: req.take_cf(),
+        key: req.take_key(),
+        tracker,
+    }
+}
+
+/// The response to the read of a key.
+pub(crate) fn get_response(
+    region_id: u64,
+    found: storage::Result<Option<Vec<u8>>>,
+) -> RawGetResponse {
+    respond(
+        region_id,
+        found,
+        |resp: &mut RawGetResponse, found| match found {
+            Some(value) => resp.set_value(value),
+            None => resp.set_not_found(true),
+        },
+    )
+}
+
 /// The value of a key.
 pub(crate) fn future_get<E: Engine, L: LockManager, F: KvFormat>(
     storage: &Storage<E, L, F>,
-    mut req: RawGetRequest,
+    req: RawGetRequest,
     tracker: TrackerHandle,
 ) -> impl Future<Output = RawGetResponse> + Send + 'static + use<E, L, F> {
     let region_id = req.get_context().get_region_id();
-    let read = storage.raw_get(req.take_context(), req.take_cf(), req.take_key(), tracker);
-    async move {
-        respond(
-            region_id,
-            read.await,
-            |resp: &mut RawGetResponse, value| match value {
-                Some(value) => resp.set_value(value),
-                None => resp.set_not_found(true),
-            },
-        )
-    }
+    let RawGetCommand {
+        ctx,
+        cf,
+        key,
+        tracker,
+    } = get_command(req, tracker);
+    let read = storage.raw_get(ctx, cf, key, tracker);
+    async move { get_response(region_id, read.await) }
 }
 
 /// The values of several keys.
@@ -194,12 +215,20 @@ pub(crate) fn future_batch_scan<E: Engine, L: LockManager, F: KvFormat>(
     tracker: TrackerHandle,
 ) -> impl Future<Output = RawBatchScanResponse> + Send + 'static + use<E, L, F> {
     let region_id = req.get_context().get_region_id();
-    let storage = storage.clone();
+    let (limit, key_only, reverse) = (req.get_each_limit(), req.get_key_only(), req.get_reverse());
+    let scans = req
+        .take_ranges()
+        .into_iter()
+        .map(|mut range| {
+            let (start, end) = (range.take_start_key(), range.take_end_key());
+            scan_request(start, end, limit, key_only, reverse)
+        })
+        .collect();
+    let read = storage.raw_batch_scan(req.take_context(), req.take_cf(), scans, tracker);
     async move {
-        let outcome = batch_scan(&storage, &mut req, &tracker).await;
         respond(
             region_id,
-            outcome,
+            read.await,
             |resp: &mut RawBatchScanResponse, pairs| {
                 resp.set_kvs(messages(pairs));
             },
@@ -207,33 +236,35 @@ pub(crate) fn future_batch_scan<E: Engine, L: LockManager, F: KvFormat>(
     }
 }
 
-async fn batch_scan<E: Engine, L: LockManager, F: KvFormat>(
+/// How long a value still lives.
+pub(crate) fn future_get_key_ttl<E: Engine, L: LockManager, F: KvFormat>(
     storage: &Storage<E, L, F>,
-    req: &mut RawBatchScanRequest,
-    tracker: &TrackerHandle,
-) -> storage::Result<Vec<RawKvPair>> {
-    let (context, cf) = (req.take_context(), req.take_cf());
-    let mut found = Vec::new();
-    let mut bytes = 0;
-    for mut range in req.take_ranges() {
-        let (start, end) = (range.take_start_key(), range.take_end_key());
-        let (limit, reverse) = (req.get_each_limit(), req.get_reverse());
-        let scan = scan_request(start, end, limit, req.get_key_only(), reverse);
-        let pairs = storage
-            .raw_scan(context.clone(), cf.clone(), scan, tracker.clone())
-            .await?;
-        bytes += pairs
-            .iter()
-            .map(|(key, value)| key.len() + value.len())
-            .sum::<usize>();
-        if bytes > BATCH_SCAN_BYTES_MAX {
-            return Err(storage::Error::ReadTooLarge {
-                limit: BATCH_SCAN_BYTES_MAX,
-            });
-        }
-        found.extend(pairs);
+    mut req: RawGetKeyTTLRequest,
+    tracker: TrackerHandle,
+) -> impl Future<Output = RawGetKeyTTLResponse> + Send + 'static + use<E, L, F> {
+    let region_id = req.get_context().get_region_id();
+    let read = storage.raw_get_key_ttl(req.take_context(), req.take_cf(), req.take_key(), tracker);
+    async move {
+        respond(
+            region_id,
+            read.await,
+            |resp: &mut RawGetKeyTTLResponse, ttl| match ttl {
+                Some(ttl) => resp.set_ttl(ttl),
+                None => resp.set_not_found(true),
+            },
+        )
     }
-    Ok(found)
+}
+
+/// Destroys a range of this store, whatever is in it.
+pub(crate) fn future_unsafe_destroy_range<E: Engine, L: LockManager, F: KvFormat>(
+    storage: &Storage<E, L, F>,
+    mut req: UnsafeDestroyRangeRequest,
+    _: TrackerHandle,
+) -> impl Future<Output = UnsafeDestroyRangeResponse> + Send + 'static + use<E, L, F> {
+    let (start, end) = (req.take_start_key(), req.take_end_key());
+    let destroyed = storage.unsafe_destroy_range(start, end);
+    async move { respond(0, destroyed.await, |_, ()| {}) }
 }
 
 /// The checksum of ranges.

@@ -43,6 +43,16 @@ pub struct Rpc {
     pub remark: &'static str,
 }
 
+impl Rpc {
+    /// The case under which BatchCommands carries it, if it does.
+    pub fn batch_case(&self) -> Option<&'static str> {
+        let mut carried = crate::batch::CARRIED.iter();
+        carried
+            .find(|(handler, _)| *handler == self.handler)
+            .map(|(_, case)| *case)
+    }
+}
+
 /// The row number of an RPC in [`RPCS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RpcId(usize);
@@ -126,6 +136,7 @@ const fn no_stream(
     }
 }
 
+const RAW: &str = "API V1, V1TTL and V2";
 const TIFLASH: &str = "served by TiFlash nodes only";
 const COPROCESSOR: &str = "needs the coprocessor";
 const PESSIMISTIC: &str = "pessimistic transactions";
@@ -181,26 +192,46 @@ pub const RPCS: &[Rpc] = &[
     no("KvFlashbackToVersion", "kv_flashback_to_version", FLASHBACK),
     no("KvFlush", "kv_flush", PIPELINED),
     no("KvBufferBatchGet", "kv_buffer_batch_get", PIPELINED),
-    live_unary("RawGet", "raw_get", "API V1"),
-    live_unary("RawBatchGet", "raw_batch_get", "API V1"),
-    live_unary("RawPut", "raw_put", "API V1"),
-    live_unary("RawBatchPut", "raw_batch_put", "API V1"),
-    live_unary("RawDelete", "raw_delete", "API V1"),
-    live_unary("RawBatchDelete", "raw_batch_delete", "API V1"),
-    live_unary("RawScan", "raw_scan", "API V1; both directions"),
-    live_unary("RawDeleteRange", "raw_delete_range", "API V1"),
-    live_unary("RawBatchScan", "raw_batch_scan", "API V1"),
-    no("RawGetKeyTTL", "raw_get_key_ttl", "needs the TTL modes"),
+    live_unary("RawGet", "raw_get", RAW),
+    live_unary("RawBatchGet", "raw_batch_get", RAW),
+    live_unary("RawPut", "raw_put", "API V1, V1TTL and V2; `ttl` but in V1"),
+    live_unary(
+        "RawBatchPut",
+        "raw_batch_put",
+        "API V1, V1TTL and V2; `ttls`: none, one, or one for each pair",
+    ),
+    live_unary("RawDelete", "raw_delete", RAW),
+    live_unary("RawBatchDelete", "raw_batch_delete", RAW),
+    live_unary(
+        "RawScan",
+        "raw_scan",
+        "API V1, V1TTL and V2; both directions",
+    ),
+    live_unary(
+        "RawDeleteRange",
+        "raw_delete_range",
+        "API V1, V1TTL and V2; all versions",
+    ),
+    live_unary(
+        "RawBatchScan",
+        "raw_batch_scan",
+        "API V1, V1TTL and V2; all ranges as of one moment",
+    ),
+    live_unary(
+        "RawGetKeyTTL",
+        "raw_get_key_ttl",
+        "API V1TTL and V2; a deleted key is not found",
+    ),
     live_unary(
         "RawCompareAndSwap",
         "raw_compare_and_swap",
-        "atomic against every raw writer of the key, whatever `for_cas` says",
+        "atomic against every raw writer of the key, whatever `for_cas` says; `delete` removes",
     ),
     live_unary("RawChecksum", "raw_checksum", "`Crc64_Xor`"),
-    no(
+    live_unary(
         "UnsafeDestroyRange",
         "unsafe_destroy_range",
-        "garbage collection",
+        "this store only, no region errors; both bounds must be given",
     ),
     no(
         "RegisterLockObserver",
@@ -246,12 +277,13 @@ pub const RPCS: &[Rpc] = &[
         "mvcc_get_by_start_ts",
         "reads the store until it finds one",
     ),
-    no_stream(
-        Shape::Duplex,
-        "BatchCommands",
-        "batch_commands",
-        "clients fall back to unary calls",
-    ),
+    Rpc {
+        name: "BatchCommands",
+        handler: "batch_commands",
+        shape: Shape::Duplex,
+        state: State::Live,
+        remark: "carries what the column `batched` names; health feedback about once a second",
+    },
     no("DispatchMPPTask", "dispatch_mpp_task", TIFLASH),
     no("CancelMPPTask", "cancel_mpp_task", TIFLASH),
     no_stream(
@@ -288,10 +320,10 @@ pub const RPCS: &[Rpc] = &[
         TIFLASH,
     ),
     no("GetDisaggConfig", "get_disagg_config", TIFLASH),
-    no(
+    live_unary(
         "GetHealthFeedback",
         "get_health_feedback",
-        "comes with BatchCommands",
+        "the score comes from the time of synced writes",
     ),
     no("BroadcastTxnStatus", "broadcast_txn_status", PIPELINED),
 ];
@@ -304,7 +336,7 @@ pub fn coverage() -> String {
          Generated from `crates/service/src/rpc_table.rs` by `cargo xtask codegen`; do not edit.\n\n\
          `tikvpb.Tikv`: {live} of {} RPCs are served; the others answer gRPC `UNIMPLEMENTED`. \
          Besides it the server offers `grpc.health.v1.Health`.\n\n\
-         | RPC | shape | state | remark |\n|---|---|---|---|\n",
+         | RPC | shape | state | batched | remark |\n|---|---|---|---|---|\n",
         RPCS.len()
     );
     for rpc in RPCS {
@@ -321,8 +353,10 @@ pub fn coverage() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {shape} | {state} | {} |",
-            rpc.name, rpc.remark
+            "| {} | {shape} | {state} | {} | {} |",
+            rpc.name,
+            rpc.batch_case().unwrap_or_default(),
+            rpc.remark
         );
     }
     text
@@ -330,21 +364,24 @@ pub fn coverage() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{BTreeMap, HashSet};
 
     use protobuf::Message as _;
-    use protobuf::descriptor::FileDescriptorSet;
+    use protobuf::descriptor::{FileDescriptorProto, FileDescriptorSet};
 
     use super::*;
+
+    fn tikvpb(set: &FileDescriptorSet) -> &FileDescriptorProto {
+        let mut files = set.get_file().iter();
+        files
+            .find(|file| file.get_name() == "tikvpb.proto")
+            .unwrap()
+    }
 
     #[test]
     fn the_table_is_the_schema() {
         let set = FileDescriptorSet::parse_from_bytes(kvproto::FILE_DESCRIPTOR_SET).unwrap();
-        let file = set
-            .get_file()
-            .iter()
-            .find(|file| file.get_name() == "tikvpb.proto")
-            .unwrap();
+        let file = tikvpb(&set);
         let service = file
             .get_service()
             .iter()
@@ -365,6 +402,57 @@ mod tests {
             .collect();
         let table: Vec<(&str, Shape)> = RPCS.iter().map(|rpc| (rpc.name, rpc.shape)).collect();
         assert_eq!(schema, table);
+    }
+
+    /// What BatchCommands could carry: the case of the oneof and its two types, by the descriptor.
+    fn cases(file: &FileDescriptorProto) -> BTreeMap<&str, (&str, &str)> {
+        let fields = |outer: &str, inner: &str| {
+            let outer = file
+                .get_message_type()
+                .iter()
+                .find(|m| m.get_name() == outer);
+            let inner = outer
+                .unwrap()
+                .get_nested_type()
+                .iter()
+                .find(|m| m.get_name() == inner);
+            inner.unwrap().get_field()
+        };
+        let requests = fields("BatchCommandsRequest", "Request");
+        let responses = fields("BatchCommandsResponse", "Response");
+        assert_eq!(requests.len(), responses.len());
+        requests
+            .iter()
+            .zip(responses)
+            .map(|(request, response)| {
+                assert_eq!(request.get_name(), response.get_name());
+                let types = (request.get_type_name(), response.get_type_name());
+                (request.get_name(), types)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn batch_commands_carries_every_live_rpc_that_it_has_a_case_for() {
+        let set = FileDescriptorSet::parse_from_bytes(kvproto::FILE_DESCRIPTOR_SET).unwrap();
+        let file = tikvpb(&set);
+        let cases = cases(file);
+        let mut carried = 0;
+        for method in file.get_service()[0].get_method() {
+            let rpc = RPCS
+                .iter()
+                .find(|rpc| rpc.name == method.get_name())
+                .unwrap();
+            let types = (method.get_input_type(), method.get_output_type());
+            let case = cases
+                .iter()
+                .find(|(_, of_case)| **of_case == types)
+                .map(|(name, _)| *name);
+            let live = rpc.state == State::Live;
+            assert_eq!(rpc.batch_case(), case.filter(|_| live), "{}", rpc.name);
+            carried += usize::from(rpc.batch_case().is_some());
+        }
+        assert_eq!(carried, crate::batch::CARRIED.len());
     }
 
     #[test]

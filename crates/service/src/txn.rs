@@ -19,37 +19,58 @@ use storage::txn::commands::{
     BatchRollback, CheckTxnStatus, Cleanup, CleanupResult, Commit, Prewrite, ResolveLock,
     TxnHeartBeat, TxnStatus,
 };
-use storage::{ScanOptions, Storage};
+use storage::{GetCommand, ScanOptions, Storage, ValueEntry};
 use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp};
 
 use crate::errors;
 use crate::message::{Request, Response, respond};
 
+/// The single-key read as the storage takes it.
+pub(crate) fn get_command(mut req: GetRequest, tracker: TrackerHandle) -> GetCommand {
+    GetCommand {
+        key: Key::from_raw(req.get_key()),
+        ts: TimeStamp::from(req.get_version()),
+        need_commit_ts: req.get_need_commit_ts(),
+        ctx: req.take_context(),
+        tracker,
+    }
+}
+
+/// The response to a single-key read.
+pub(crate) fn get_response(
+    region_id: u64,
+    found: storage::Result<Option<ValueEntry>>,
+) -> GetResponse {
+    respond(
+        region_id,
+        found,
+        |resp: &mut GetResponse, found| match found {
+            Some(entry) => {
+                resp.set_value(entry.value);
+                resp.set_commit_ts(entry.commit_ts.map_or(0, TimeStamp::into_inner));
+            }
+            None => resp.set_not_found(true),
+        },
+    )
+}
+
 /// The single-key read.
 pub(crate) fn future_get<E: Engine, L: LockManager, F: KvFormat>(
     storage: &Storage<E, L, F>,
-    mut req: GetRequest,
+    req: GetRequest,
     tracker: TrackerHandle,
 ) -> impl Future<Output = GetResponse> + Send + 'static + use<E, L, F> {
     let region_id = req.get_context().get_region_id();
-    let key = Key::from_raw(req.get_key());
-    let version = TimeStamp::from(req.get_version());
-    let need_commit_ts = req.get_need_commit_ts();
-    let read = storage.get(req.take_context(), key, version, need_commit_ts, tracker);
-    async move {
-        respond(
-            region_id,
-            read.await,
-            |resp: &mut GetResponse, found| match found {
-                Some(entry) => {
-                    resp.set_value(entry.value);
-                    resp.set_commit_ts(entry.commit_ts.map_or(0, TimeStamp::into_inner));
-                }
-                None => resp.set_not_found(true),
-            },
-        )
-    }
+    let GetCommand {
+        ctx,
+        key,
+        ts,
+        need_commit_ts,
+        tracker,
+    } = get_command(req, tracker);
+    let read = storage.get(ctx, key, ts, need_commit_ts, tracker);
+    async move { get_response(region_id, read.await) }
 }
 
 /// Pairs of a read, each with its value or its error.

@@ -175,6 +175,10 @@ fn errors() -> Vec<Error> {
             reason: "the start lies after the end",
         },
         Error::InvalidCf("nowhere".to_owned()),
+        Error::CfDeprecated("write".to_owned()),
+        Error::MaxTimestampNotSynced {
+            reason: "the placement driver is away".to_owned(),
+        },
         Error::TtlNotEnabled,
         Error::TtlCountMismatch,
         Error::InvalidRequest("no keys".to_owned()),
@@ -212,6 +216,8 @@ fn name(error: &Error) -> &'static str {
         Error::InvalidTimestamp { .. } => "InvalidTimestamp",
         Error::InvalidRange { .. } => "InvalidRange",
         Error::InvalidCf(_) => "InvalidCf",
+        Error::CfDeprecated(_) => "CfDeprecated",
+        Error::MaxTimestampNotSynced { .. } => "MaxTimestampNotSynced",
         Error::TtlNotEnabled => "TtlNotEnabled",
         Error::TtlCountMismatch => "TtlCountMismatch",
         Error::InvalidRequest(_) => "InvalidRequest",
@@ -244,7 +250,7 @@ fn mvcc_name(error: &mvcc::Error) -> &'static str {
 }
 
 /// Variants that [`name`] and [`mvcc_name`] know.
-const VARIANTS: usize = 37;
+const VARIANTS: usize = 39;
 
 #[test]
 fn every_variant_is_written_out() {
