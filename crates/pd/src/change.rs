@@ -10,7 +10,8 @@ use kvproto::pdpb::StoreStats;
 use protobuf::Message;
 use semver::Version;
 
-use crate::gc::Barrier;
+use crate::etcd::EtcdChange;
+use crate::gc::{Barrier, NULL_KEYSPACE, Place, Points};
 use crate::meta_store::{MetaBatch, damaged, number_value, parse_number};
 use crate::regions::RegionInfo;
 use crate::{Error, Result};
@@ -19,7 +20,12 @@ const CLUSTER: &[u8] = b"cluster";
 const CLUSTER_VERSION: &[u8] = b"cluster_version";
 const ID_WINDOW: &[u8] = b"id_window";
 const GC_POINTS: &[u8] = b"gc_points";
+const GC_POINTS_OF: &[u8] = b"gc_points/";
+const GC_CLAIMED: &[u8] = b"gc_claimed";
 const BARRIER: &[u8] = b"barrier/";
+const BARRIER_OF: &[u8] = b"barrier_of/";
+const BARRIER_GLOBAL: &[u8] = b"barrier_global/";
+const EXTERNAL_TS: &[u8] = b"external_ts";
 const KEYSPACE: &[u8] = b"keyspace/";
 const REGION: &[u8] = b"region/";
 const STORE: &[u8] = b"store/";
@@ -50,22 +56,65 @@ pub enum Change {
     RegionSeen(Box<RegionInfo>),
     /// A region that others replaced. Durable.
     RegionDelete(u64),
-    /// The safe points. Durable.
-    GcPoints {
-        /// Below it no transaction begins.
-        txn_safe_point: u64,
-        /// Below it old versions may be gone.
-        gc_safe_point: u64,
-    },
+    /// The safe points of a scope. Durable.
+    GcPoints(u32, Points),
+    /// Whether somebody else collects garbage. Durable.
+    GcClaimed(bool),
     /// A service's barrier. Durable.
-    BarrierPut(String, Barrier),
+    BarrierPut(Place, String, Barrier),
     /// A service's barrier is gone. Durable.
-    BarrierDelete(String),
+    BarrierDelete(Place, String),
     /// A keyspace. Durable.
     KeyspacePut(Box<KeyspaceMeta>),
+    /// The timestamp that another cluster goes by. Durable.
+    ExternalTs(u64),
+    /// What a store has resolved. In memory: it is told every second.
+    MinResolvedSeen {
+        /// The store.
+        store_id: u64,
+        /// No lock of an older transaction is left on it.
+        ts: u64,
+    },
+    /// The revisioned store.
+    Etcd(EtcdChange),
+}
+
+/// How long a change has to outlive a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Not at all.
+    Memory,
+    /// It is on disk, but a crash may lose it: whoever caused it will repeat it.
+    Repeated,
+    /// It is synced before anybody is told of it.
+    Promised,
 }
 
 impl Change {
+    /// What a crash may do to it.
+    pub fn durability(&self) -> Durability {
+        match self {
+            Change::IdsUsed(_)
+            | Change::StoreSeen { .. }
+            | Change::RegionSeen(_)
+            | Change::MinResolvedSeen { .. }
+            | Change::Etcd(EtcdChange::LeaseRenew { .. }) => Durability::Memory,
+            // Their leaders report them again.
+            Change::RegionPut(_) | Change::RegionDelete(_) => Durability::Repeated,
+            Change::ClusterPut(_)
+            | Change::ClusterVersion(_)
+            | Change::IdWindow(_)
+            | Change::StorePut(_)
+            | Change::GcPoints(..)
+            | Change::GcClaimed(_)
+            | Change::BarrierPut(..)
+            | Change::BarrierDelete(..)
+            | Change::KeyspacePut(_)
+            | Change::ExternalTs(_)
+            | Change::Etcd(_) => Durability::Promised,
+        }
+    }
+
     /// Adds what has to be on disk, if anything.
     pub fn encode(&self, batch: &mut MetaBatch) -> Result<()> {
         match self {
@@ -82,25 +131,26 @@ impl Change {
                 batch.put(key, message_value(&info.region)?);
             }
             Change::RegionDelete(region_id) => batch.delete(numbered(REGION, *region_id)),
-            Change::GcPoints {
-                txn_safe_point,
-                gc_safe_point,
-            } => {
-                let value = pair_value(*txn_safe_point, *gc_safe_point);
-                batch.put(GC_POINTS.to_vec(), value);
+            Change::GcPoints(scope, points) => {
+                batch.put(points_key(*scope), pair_value(points.txn, points.gc));
             }
-            Change::BarrierPut(service_id, barrier) => {
+            Change::GcClaimed(true) => batch.put(GC_CLAIMED.to_vec(), Vec::new()),
+            Change::GcClaimed(false) => batch.delete(GC_CLAIMED.to_vec()),
+            Change::BarrierPut(place, id, barrier) => {
                 let value = pair_value(barrier.ts, barrier.expires_at.cast_unsigned());
-                batch.put([BARRIER, service_id.as_bytes()].concat(), value);
+                batch.put(barrier_key(*place, id), value);
             }
-            Change::BarrierDelete(service_id) => {
-                batch.delete([BARRIER, service_id.as_bytes()].concat());
-            }
+            Change::BarrierDelete(place, id) => batch.delete(barrier_key(*place, id)),
+            Change::ExternalTs(ts) => batch.put(EXTERNAL_TS.to_vec(), number_value(*ts)),
+            Change::Etcd(change) => change.encode(batch)?,
             Change::KeyspacePut(meta) => {
                 let key = numbered(KEYSPACE, u64::from(meta.get_id()));
                 batch.put(key, message_value(&**meta)?);
             }
-            Change::IdsUsed(_) | Change::StoreSeen { .. } | Change::RegionSeen(_) => {}
+            Change::IdsUsed(_)
+            | Change::StoreSeen { .. }
+            | Change::RegionSeen(_)
+            | Change::MinResolvedSeen { .. } => {}
         }
         Ok(())
     }
@@ -117,11 +167,13 @@ impl Change {
         } else if key == ID_WINDOW {
             Change::IdWindow(parse_number(key, value)?)
         } else if key == GC_POINTS {
-            let (txn_safe_point, gc_safe_point) = parse_pair(key, value)?;
-            Change::GcPoints {
-                txn_safe_point,
-                gc_safe_point,
-            }
+            Change::GcPoints(NULL_KEYSPACE, parse_points(key, value)?)
+        } else if let Some(scope) = key.strip_prefix(GC_POINTS_OF) {
+            Change::GcPoints(parse_scope(key, scope)?, parse_points(key, value)?)
+        } else if key == GC_CLAIMED {
+            Change::GcClaimed(true)
+        } else if key == EXTERNAL_TS {
+            Change::ExternalTs(parse_number(key, value)?)
         } else if key.starts_with(STORE) {
             Change::StorePut(Box::new(parse_message::<Store>(key, value)?))
         } else if key.starts_with(REGION) {
@@ -129,12 +181,18 @@ impl Change {
             Change::RegionPut(Box::new(RegionInfo::new(region)))
         } else if key.starts_with(KEYSPACE) {
             Change::KeyspacePut(Box::new(parse_message::<KeyspaceMeta>(key, value)?))
-        } else if let Some(service_id) = key.strip_prefix(BARRIER) {
-            let service_id = String::from_utf8(service_id.to_vec())
-                .map_err(|_| damaged(key, "not a service id".to_owned()))?;
-            let (ts, expires_at) = parse_pair(key, value)?;
-            let expires_at = expires_at.cast_signed();
-            Change::BarrierPut(service_id, Barrier { ts, expires_at })
+        } else if let Some(id) = key.strip_prefix(BARRIER) {
+            parse_barrier(key, Place::Scope(NULL_KEYSPACE), id, value)?
+        } else if let Some(id) = key.strip_prefix(BARRIER_GLOBAL) {
+            parse_barrier(key, Place::Global, id, value)?
+        } else if let Some(rest) = key.strip_prefix(BARRIER_OF) {
+            let (scope, id) = rest
+                .split_at_checked(4)
+                .ok_or_else(|| damaged(key, "no keyspace".to_owned()))?;
+            let place = Place::Scope(parse_scope(key, scope)?);
+            parse_barrier(key, place, id, value)?
+        } else if let Some(change) = EtcdChange::decode(key, value)? {
+            Change::Etcd(change)
         } else {
             return Ok(None);
         };
@@ -144,6 +202,42 @@ impl Change {
 
 fn numbered(topic: &[u8], id: u64) -> Vec<u8> {
     [topic, &id.to_be_bytes()].concat()
+}
+
+fn points_key(scope: u32) -> Vec<u8> {
+    match scope {
+        NULL_KEYSPACE => GC_POINTS.to_vec(),
+        _ => [GC_POINTS_OF, &scope.to_be_bytes()].concat(),
+    }
+}
+
+fn barrier_key(place: Place, id: &str) -> Vec<u8> {
+    match place {
+        Place::Global => [BARRIER_GLOBAL, id.as_bytes()].concat(),
+        Place::Scope(NULL_KEYSPACE) => [BARRIER, id.as_bytes()].concat(),
+        Place::Scope(scope) => [BARRIER_OF, &scope.to_be_bytes(), id.as_bytes()].concat(),
+    }
+}
+
+fn parse_scope(key: &[u8], scope: &[u8]) -> Result<u32> {
+    let scope = scope.try_into().map(u32::from_be_bytes);
+    scope.map_err(|_| damaged(key, "not a keyspace id".to_owned()))
+}
+
+fn parse_points(key: &[u8], value: &[u8]) -> Result<Points> {
+    let (txn, gc) = parse_pair(key, value)?;
+    if gc > txn {
+        return Err(damaged(key, "gc is beyond txn".to_owned()));
+    }
+    Ok(Points { txn, gc })
+}
+
+fn parse_barrier(key: &[u8], place: Place, id: &[u8], value: &[u8]) -> Result<Change> {
+    let id = String::from_utf8(id.to_vec());
+    let id = id.map_err(|_| damaged(key, "not a barrier id".to_owned()))?;
+    let (ts, expires_at) = parse_pair(key, value)?;
+    let expires_at = expires_at.cast_signed();
+    Ok(Change::BarrierPut(place, id, Barrier { ts, expires_at }))
 }
 
 fn message_value(message: &impl Message) -> Result<Vec<u8>> {
@@ -187,11 +281,28 @@ mod tests {
             Change::IdWindow(1000),
             Change::StorePut(Box::new(store)),
             Change::RegionPut(Box::new(RegionInfo::new(region))),
-            Change::GcPoints {
-                txn_safe_point: 9,
-                gc_safe_point: 8,
-            },
+            Change::GcPoints(NULL_KEYSPACE, Points { txn: 9, gc: 8 }),
+            Change::GcPoints(7, Points { txn: 4, gc: 4 }),
+            Change::GcClaimed(true),
+            Change::ExternalTs(u64::MAX),
             Change::BarrierPut(
+                Place::Scope(7),
+                "br/1".to_owned(),
+                Barrier {
+                    ts: 3,
+                    expires_at: 5,
+                },
+            ),
+            Change::BarrierPut(
+                Place::Global,
+                "br/1".to_owned(),
+                Barrier {
+                    ts: 4,
+                    expires_at: 5,
+                },
+            ),
+            Change::BarrierPut(
+                Place::Scope(NULL_KEYSPACE),
                 "br/1".to_owned(),
                 Barrier {
                     ts: 3,
@@ -199,6 +310,7 @@ mod tests {
                 },
             ),
             Change::BarrierPut(
+                Place::Scope(NULL_KEYSPACE),
                 "x".to_owned(),
                 Barrier {
                     ts: 3,
@@ -245,7 +357,10 @@ mod tests {
             (ID_WINDOW, b"123"),
             (GC_POINTS, b"123"),
             (b"store/12345678", b"\xff\xff"),
+            (GC_POINTS, b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02"),
+            (b"gc_points/123", b"0123456789abcdef"),
             (b"barrier/\xff", b"0123456789abcdef"),
+            (b"barrier_of/123", b"0123456789abcdef"),
         ] {
             assert!(
                 Change::decode(key, value).is_err(),

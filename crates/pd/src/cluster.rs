@@ -17,12 +17,13 @@
 //! return, the writer is gone: no further mutation is taken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use parking_lot::RwLock;
-use runtime::{ByteQueue, Clock, JoinHandle, PushError, Runtime, Shutdown};
+use runtime::{ByteQueue, Clock, JoinHandle, PushError, Runtime, Shutdown, Timer};
 use tokio::sync::watch;
 
 use crate::change::{Change, Durability};
@@ -58,12 +59,16 @@ struct Shared {
     applied: u64,
 }
 
+/// How long a write waits before it is tried again on a full disk.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
+
 /// What the writer task works with.
 struct Writer {
     shared: Arc<RwLock<Shared>>,
     jobs: ByteQueue<Job>,
     store: Arc<dyn MetaStore>,
     clock: Clock,
+    timer: Timer,
     on_fatal: FatalHandler,
     /// The number of the last group with promises that is on disk.
     durable: watch::Sender<u64>,
@@ -98,6 +103,7 @@ impl Cluster {
             jobs: jobs.clone(),
             store,
             clock: runtime.clock.clone(),
+            timer: runtime.timer.clone(),
             on_fatal,
             durable,
         };
@@ -111,7 +117,8 @@ impl Cluster {
                 };
                 let mut rest = gathered.drain(..).peekable();
                 while rest.peek().is_some() {
-                    if writer.run(rest.by_ref().take(GROUP_JOBS_MAX)).is_err() {
+                    let jobs = rest.by_ref().take(GROUP_JOBS_MAX);
+                    if writer.run(jobs, &stop).await.is_err() {
                         return;
                     }
                 }
@@ -200,8 +207,9 @@ impl Cluster {
 }
 
 impl Writer {
-    /// One group, from planning to the answers. An error is the end: the disk has failed.
-    fn run(&mut self, jobs: impl Iterator<Item = Job>) -> Result<()> {
+    /// One group, from planning to the answers. An error is the end: the disk has failed, or the
+    /// node stops while the disk is full.
+    async fn run(&mut self, jobs: impl Iterator<Item = Job>, stop: &Shutdown) -> Result<()> {
         let mut group = Group {
             number: *self.durable.borrow() + 1,
             batch: MetaBatch::default(),
@@ -212,8 +220,22 @@ impl Writer {
             job(self, &mut group);
         }
         METADATA_GROUP_JOBS.observe(group.done.len() as f64);
-        let written = self.write(group.number, group.batch, group.durability);
-        for done in group.done {
+        let Group {
+            number,
+            batch,
+            durability,
+            done,
+        } = group;
+        let mut written = self.write(number, &batch, durability);
+        // Memory is ahead of the disk already, and nobody is answered: waiting for room is all right.
+        while let Err(Error::Store(engine_traits::Error::NoSpace(_))) = written {
+            let pause = Box::pin(self.timer.sleep(FULL_DISK_PAUSE));
+            if let Either::Left(_) = select(stop.wait(), pause).await {
+                break;
+            }
+            written = self.write(number, &batch, durability);
+        }
+        for done in done {
             done(written.clone());
         }
         written
@@ -247,13 +269,17 @@ impl Writer {
         Ok(answer)
     }
 
-    fn write(&self, number: u64, batch: MetaBatch, durability: Durability) -> Result<()> {
+    fn write(&self, number: u64, batch: &MetaBatch, durability: Durability) -> Result<()> {
         let started = self.clock.now();
         let written = match durability {
             Durability::Memory => return Ok(()),
-            Durability::Repeated => self.store.write_later(batch),
-            Durability::Promised => self.store.write(batch),
+            Durability::Repeated => self.store.write_later(batch.clone()),
+            Durability::Promised => self.store.write(batch.clone()),
         };
+        if let Err(error @ Error::Store(engine_traits::Error::NoSpace(_))) = written {
+            tracing::warn!(%error, "the disk has no room for metadata");
+            return Err(error);
+        }
         if let Err(error) = written {
             (self.on_fatal)(&format!("metadata cannot be written: {error}"));
             return Err(error);

@@ -52,6 +52,15 @@ pub enum Error {
     /// A named thing does not exist.
     #[error("{0}")]
     EntryNotFound(String),
+    /// A named thing exists already.
+    #[error("{0}")]
+    Duplicated(String),
+    /// A value is outside of what may be stored.
+    #[error("{0}")]
+    InvalidValue(String),
+    /// Regions do not cover the keys that were asked for.
+    #[error("{0}")]
+    RangeNotCovered(String),
     /// The request is well-formed, but cannot be granted.
     #[error("{0}")]
     Refused(String),

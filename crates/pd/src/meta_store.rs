@@ -34,6 +34,11 @@ impl MetaBatch {
         self.writes.push((key, None));
     }
 
+    /// Adds the writes of another batch after its own.
+    pub fn append(&mut self, mut other: MetaBatch) {
+        self.writes.append(&mut other.writes);
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
@@ -50,6 +55,10 @@ pub trait MetaStore: Send + Sync + 'static {
 
     /// Applies the batch. When it returns, the batch is on stable storage.
     fn write(&self, batch: MetaBatch) -> Result<()>;
+
+    /// Applies the batch. It is on stable storage when a later [`MetaStore::write`] returns, or
+    /// never: a crash loses it, but nothing that was written before it.
+    fn write_later(&self, batch: MetaBatch) -> Result<()>;
 }
 
 /// Metadata in any engine, in its default column family. The engine may hold other keys too.
@@ -86,6 +95,16 @@ impl<E: KvEngine> MetaStore for EngineMetaStore<E> {
     }
 
     fn write(&self, batch: MetaBatch) -> Result<()> {
+        self.write_with(&batch, &WriteOptions::SYNCED)
+    }
+
+    fn write_later(&self, batch: MetaBatch) -> Result<()> {
+        self.write_with(&batch, &WriteOptions::default())
+    }
+}
+
+impl<E: KvEngine> EngineMetaStore<E> {
+    fn write_with(&self, batch: &MetaBatch, options: &WriteOptions) -> Result<()> {
         let mut engine_batch = self.engine.write_batch();
         for (key, value) in &batch.writes {
             match value {
@@ -96,7 +115,7 @@ impl<E: KvEngine> MetaStore for EngineMetaStore<E> {
                 None => engine_batch.delete(Cf::Default, &engine_key(key)),
             }
         }
-        Ok(self.engine.write(engine_batch, &WriteOptions::SYNCED)?)
+        Ok(self.engine.write(engine_batch, options)?)
     }
 }
 

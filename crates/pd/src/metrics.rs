@@ -40,6 +40,18 @@ pub(crate) static METADATA_WRITE_SECONDS: LazyLock<Histogram> = LazyLock::new(||
     )
 });
 
+/// Changes that share one write of metadata.
+pub(crate) static METADATA_GROUP_JOBS: LazyLock<Histogram> = LazyLock::new(|| {
+    let opts = HistogramOpts::new(
+        "pd_metadata_group_changes",
+        "Changes that share one write of metadata",
+    );
+    registered(
+        exponential_buckets(1.0, 2.0, 11)
+            .and_then(|buckets| Histogram::with_opts(opts.buckets(buckets))),
+    )
+});
+
 /// Registers a metric whose definition is a constant of this file.
 #[allow(
     clippy::expect_used,

@@ -64,6 +64,7 @@ impl Oracle {
     async fn tick_until(&self, stop: Shutdown) -> Result<()> {
         let tick = Duration::from_millis(TICK_MS);
         let mut last = self.runtime.clock.now();
+        let mut full = false;
         loop {
             let pause = self.runtime.timer.sleep(tick);
             if let Either::Left(_) = select(stop.wait(), Box::pin(pause)).await {
@@ -77,8 +78,19 @@ impl Oracle {
             }
             last = now;
             let write = self.tso.lock().tick(self.runtime.clock.unix_millis());
-            if let Some(write) = write {
-                self.persist(write)?;
+            let Some(write) = write else { continue };
+            match self.persist(write) {
+                // The bound on disk is at least the one in force: requests wait for the next tick.
+                Err(Error::Store(error @ engine_traits::Error::NoSpace(_))) => {
+                    if !full {
+                        tracing::warn!(%error, "the disk has no room for the timestamps' bound");
+                    }
+                    full = true;
+                }
+                written => {
+                    written?;
+                    full = false;
+                }
             }
         }
     }
@@ -94,28 +106,53 @@ impl Oracle {
 
     /// Hands out `count` timestamps; the answer is the highest.
     pub(crate) async fn timestamps(&self, count: u32) -> Result<Timestamp> {
-        if count == 0 {
-            let text = "tso count should be positive";
-            return Err(Error::InvalidArgument(text.to_owned()));
-        }
-        for _ in 0..TRIES {
-            match self.tso.lock().allocate(count) {
-                Allocation::Granted(timestamp) => {
-                    TSO_TIMESTAMPS.inc_by(u64::from(count));
-                    return Ok(timestamp);
+        let mut granted = Vec::with_capacity(1);
+        self.timestamps_each(&[count], &mut granted).await?;
+        granted.pop().ok_or(Error::Busy)
+    }
+
+    /// Hands out one range per count, in their order, and appends the end of each to `granted`.
+    /// What was appended before an error holds. The lock is taken once for all of them, and nothing
+    /// is waited for unless a whole millisecond of timestamps is used up.
+    pub(crate) async fn timestamps_each(
+        &self,
+        counts: &[u32],
+        granted: &mut Vec<Timestamp>,
+    ) -> Result<()> {
+        let before = granted.len();
+        let mut tries = TRIES;
+        // A count of 0 has no last timestamp.
+        let zero = counts.iter().position(|count| *count == 0);
+        let askable = &counts[..zero.unwrap_or(counts.len())];
+        let outcome = loop {
+            let done = granted.len() - before;
+            let refused = self.tso.lock().allocate_each(&askable[done..], granted);
+            match refused {
+                None if zero.is_some() => {
+                    let text = "tso count should be positive";
+                    break Err(Error::InvalidArgument(text.to_owned()));
                 }
-                Allocation::TooMany => {
+                None | Some(Allocation::Granted(_)) => break Ok(()),
+                Some(Allocation::TooMany) => {
+                    let count = askable[granted.len() - before];
                     let text = format!("tso count {count} exceeds what a millisecond holds");
-                    return Err(Error::InvalidArgument(text));
+                    break Err(Error::InvalidArgument(text));
                 }
-                Allocation::NotStarted => return Err(Error::Stopped),
-                Allocation::Exhausted => {}
+                Some(Allocation::NotStarted) => break Err(Error::Stopped),
+                Some(Allocation::Exhausted) => {}
             }
             TSO_EVENTS.with_label_values(&["logical_overflow"]).inc();
+            tries -= 1;
+            if tries == 0 {
+                break Err(Error::Busy);
+            }
             let tick = Duration::from_millis(TICK_MS);
             self.runtime.timer.sleep(tick).await;
-        }
-        Err(Error::Busy)
+        };
+        let done = granted.len() - before;
+        let handed_out: u64 = counts[..done].iter().map(|count| u64::from(*count)).sum();
+        TSO_TIMESTAMPS.inc_by(handed_out);
+        outcome
     }
 
     /// Now, as the timestamps tell it.

@@ -12,6 +12,11 @@ use std::ops::Bound;
 use kvproto::metapb::{Peer, PeerRole, Region};
 use kvproto::pdpb::{PeerStats, RegionHeartbeatRequest};
 
+use crate::{Error, Result};
+
+/// Bytes of a key in an error.
+const SHOWN_BYTES: usize = 64;
+
 /// A region and what its leader last said about it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RegionInfo {
@@ -103,6 +108,15 @@ pub struct Acceptance {
     pub replaced: Vec<u64>,
 }
 
+/// What a reader of ranges relies on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Coverage {
+    /// Nothing: what is not known is left out.
+    Any,
+    /// Every key of the ranges is in a region of the answer, unless the limit cut it short.
+    Whole,
+}
+
 /// Why a report is refused, in words for the one who sent it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stale(pub String);
@@ -164,8 +178,44 @@ impl RegionTree {
             .take_while(move |info| !is_empty && before_end(info.region.get_start_key(), end))
     }
 
+    /// The regions that overlap any of these ranges, each once, at most `limit` of them. The ranges
+    /// are in key order and apart from each other; an empty end is unbounded.
+    pub fn scan_ranges<'a>(
+        &'a self,
+        ranges: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        limit: usize,
+        coverage: Coverage,
+    ) -> Result<Vec<&'a RegionInfo>> {
+        let ranges: Vec<(&[u8], &[u8])> = ranges.collect();
+        check_ranges(&ranges)?;
+        let mut found: Vec<&RegionInfo> = Vec::new();
+        for (start, end) in ranges {
+            // Up to here the range is covered; none is to the end of all keys.
+            let mut covered = Some(start);
+            for info in self.scan(start, end) {
+                let region = &info.region;
+                if coverage == Coverage::Whole && Some(region.get_start_key()) > covered {
+                    return Err(hole(covered.unwrap_or_default(), region.get_start_key()));
+                }
+                covered = Some(region.get_end_key()).filter(|end| !end.is_empty());
+                if found.last().map(|last| last.region.get_id()) != Some(region.get_id()) {
+                    found.push(info);
+                }
+                if found.len() == limit {
+                    return Ok(found);
+                }
+            }
+            if let (Coverage::Whole, Some(covered)) = (coverage, covered)
+                && before_end(covered, end)
+            {
+                return Err(hole(covered, end));
+            }
+        }
+        Ok(found)
+    }
+
     /// Judges a report of a region whose range is not empty.
-    pub fn judge(&self, new: &RegionInfo) -> Result<Acceptance, Stale> {
+    pub fn judge(&self, new: &RegionInfo) -> std::result::Result<Acceptance, Stale> {
         let region = &new.region;
         let mut replaced = Vec::new();
         for other in self.scan(region.get_start_key(), region.get_end_key()) {
@@ -232,7 +282,7 @@ impl RegionTree {
     }
 
     /// Both indexes agree and no two regions overlap.
-    pub fn check_invariants(&self) -> Result<(), String> {
+    pub fn check_invariants(&self) -> std::result::Result<(), String> {
         if self.by_id.len() != self.by_start.len() {
             return Err(format!(
                 "{} ids, but {} start keys",
@@ -263,6 +313,39 @@ impl RegionTree {
     ) -> impl DoubleEndedIterator<Item = (&'a Vec<u8>, &'a u64)> {
         self.by_start.range::<[u8], _>((Bound::Unbounded, last))
     }
+}
+
+fn check_ranges(ranges: &[(&[u8], &[u8])]) -> Result<()> {
+    for (start, end) in ranges {
+        if !before_end(start, end) {
+            return Err(Error::Refused(format!(
+                "invalid key range: it ends at \"{}\", not after its start",
+                shown(end)
+            )));
+        }
+    }
+    for pair in ranges.windows(2) {
+        let ((_, end), (start, _)) = (pair[0], pair[1]);
+        if end.is_empty() || start < end {
+            return Err(Error::Refused(
+                "invalid key ranges: they overlap or are not in order".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn hole(from: &[u8], to: &[u8]) -> Error {
+    Error::RangeNotCovered(format!(
+        "no region is known between \"{}\" and \"{}\"",
+        shown(from),
+        shown(to)
+    ))
+}
+
+/// The beginning of a key, for people.
+fn shown(key: &[u8]) -> impl std::fmt::Display {
+    key[..key.len().min(SHOWN_BYTES)].escape_ascii()
 }
 
 /// Whether a key lies before a region's end, where empty is unbounded.

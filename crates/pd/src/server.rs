@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine_traits::KvEngine;
 use futures::future::{Either, join_all, select};
 use grpcio::{ChannelBuilder, EnvBuilder, ResourceQuota, ServerBuilder, ServerCredentials};
-use kvproto::{etcdserverpb, healthpb, keyspacepb, pdpb, resource_manager};
+use kvproto::{etcdserverpb, healthpb, keyspacepb, meta_storagepb, pdpb, resource_manager};
 use parking_lot::Mutex;
 use runtime::{JoinHandle, Runtime, ShutdownTrigger, Timer, shutdown_pair};
 
@@ -245,6 +245,7 @@ fn build_grpc(config: &PdConfig, service: &Service) -> Result<grpcio::Server> {
         .register_service(etcdserverpb::create_watch(service.clone()))
         .register_service(etcdserverpb::create_cluster(service.clone()))
         .register_service(etcdserverpb::create_maintenance(service.clone()))
+        .register_service(meta_storagepb::create_meta_storage(service.clone()))
         .register_service(healthpb::create_health(service.clone()))
         .build()
         .map_err(|error| Error::Listen {

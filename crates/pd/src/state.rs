@@ -2,11 +2,16 @@
 //!
 //! Planning takes `&self`; only [`PdState::apply`] changes anything, and it cannot fail.
 
+mod gc;
+
 use kvproto::metapb::{Cluster, Region, Store};
 use kvproto::pdpb::{RegionHeartbeatRequest, SplitID, StoreStats};
 
+pub use gc::Caller;
+
 use crate::change::Change;
-use crate::gc::GcState;
+use crate::etcd::EtcdState;
+use crate::gc::{GcState, Moment};
 use crate::ids::IdAllocator;
 use crate::keyspaces::{Keyspaces, default_keyspace};
 use crate::meta_store::MetaStore;
@@ -28,6 +33,9 @@ pub struct PdState {
     regions: RegionTree,
     gc: GcState,
     keyspaces: Keyspaces,
+    etcd: EtcdState,
+    /// 0 when it was never set.
+    external_ts: u64,
 }
 
 impl Default for PdState {
@@ -39,6 +47,8 @@ impl Default for PdState {
             regions: RegionTree::default(),
             gc: GcState::default(),
             keyspaces: Keyspaces::default(),
+            etcd: EtcdState::default(),
+            external_ts: 0,
         }
     }
 }
@@ -90,6 +100,69 @@ impl PdState {
     /// The keyspaces.
     pub fn keyspaces(&self) -> &Keyspaces {
         &self.keyspaces
+    }
+
+    /// The revisioned store.
+    pub fn etcd(&self) -> &EtcdState {
+        &self.etcd
+    }
+
+    /// The revisioned store, for its limits and the beginning of time.
+    pub(crate) fn etcd_mut(&mut self) -> &mut EtcdState {
+        &mut self.etcd
+    }
+
+    /// The timestamp that another cluster goes by; 0 when it was never set.
+    pub fn external_ts(&self) -> u64 {
+        self.external_ts
+    }
+
+    /// The cluster's id and size, once there is a first region.
+    pub fn cluster(&self) -> Result<&Cluster> {
+        self.cluster.as_ref().ok_or(Error::NotBootstrapped)
+    }
+
+    /// Sets how many replicas a region has.
+    pub fn plan_put_cluster(&self, cluster: &Cluster) -> Result<Vec<Change>> {
+        let mut known = self.cluster()?.clone();
+        if cluster.get_id() != known.get_id() {
+            return Err(Error::Refused(format!(
+                "invalid cluster: its id is {}, but this one's {}",
+                cluster.get_id(),
+                known.get_id()
+            )));
+        }
+        if cluster.get_max_peer_count() == 0 {
+            let text = "invalid cluster: max peer count must not be 0";
+            return Err(Error::Refused(text.to_owned()));
+        }
+        known.set_max_peer_count(cluster.get_max_peer_count());
+        Ok(vec![Change::ClusterPut(known)])
+    }
+
+    /// Moves the external timestamp, which only grows and is never ahead of time.
+    pub fn plan_external_ts(&self, ts: u64, now: Moment) -> Result<Vec<Change>> {
+        self.check_bootstrapped()?;
+        if ts > now.ts {
+            return Err(Error::Refused(format!(
+                "external timestamp {ts} is above the newest timestamp {}",
+                now.ts
+            )));
+        }
+        if ts <= self.external_ts {
+            return Err(Error::Refused(format!(
+                "external timestamp {ts} is not above {}",
+                self.external_ts
+            )));
+        }
+        Ok(vec![Change::ExternalTs(ts)])
+    }
+
+    /// A store tells up to where it has resolved its locks.
+    pub fn plan_min_resolved(&self, store_id: u64, ts: u64) -> Result<Vec<Change>> {
+        self.check_bootstrapped()?;
+        self.stores.check_alive(store_id)?;
+        Ok(vec![Change::MinResolvedSeen { store_id, ts }])
     }
 
     /// The first region on the first store.
@@ -225,12 +298,13 @@ impl PdState {
             Change::StoreSeen { stats, unix_nanos } => self.stores.see(*stats, unix_nanos),
             Change::RegionPut(info) | Change::RegionSeen(info) => self.regions.put(*info),
             Change::RegionDelete(region_id) => self.regions.remove(region_id),
-            Change::GcPoints {
-                txn_safe_point,
-                gc_safe_point,
-            } => self.gc.set_points(txn_safe_point, gc_safe_point),
-            Change::BarrierPut(service_id, barrier) => self.gc.put_barrier(service_id, barrier),
-            Change::BarrierDelete(service_id) => self.gc.delete_barrier(&service_id),
+            Change::GcPoints(scope, points) => self.gc.set_points(scope, points),
+            Change::GcClaimed(claimed) => self.gc.set_claimed(claimed),
+            Change::BarrierPut(place, id, barrier) => self.gc.put_barrier(place, id, barrier),
+            Change::BarrierDelete(place, id) => self.gc.delete_barrier(place, &id),
+            Change::ExternalTs(ts) => self.external_ts = ts,
+            Change::MinResolvedSeen { store_id, ts } => self.stores.see_resolved(store_id, ts),
+            Change::Etcd(change) => self.etcd.apply(change),
             Change::KeyspacePut(meta) => self.keyspaces.put(*meta),
         }
     }

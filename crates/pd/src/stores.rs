@@ -26,6 +26,15 @@ pub struct StoreInfo {
     pub stats: StoreStats,
     /// `last_heartbeat` as it is on disk.
     persisted_heartbeat: i64,
+    /// Up to where it has resolved its locks, as it told in this run; 0 before.
+    min_resolved_ts: u64,
+}
+
+impl StoreInfo {
+    /// Up to where it has resolved its locks; 0 when it has not told.
+    pub fn min_resolved_ts(&self) -> u64 {
+        self.min_resolved_ts
+    }
 }
 
 /// See the module.
@@ -33,6 +42,7 @@ pub struct StoreInfo {
 pub struct Stores {
     stores: BTreeMap<u64, StoreInfo>,
     cluster_version: Option<Version>,
+    min_resolved_ts: u64,
 }
 
 impl Stores {
@@ -51,6 +61,12 @@ impl Stores {
         self.cluster_version
             .as_ref()
             .map_or_else(String::new, Version::to_string)
+    }
+
+    /// Up to where every store that is up has resolved its locks; 0 before each has told. It never
+    /// goes back: a store that comes late only keeps it where it is.
+    pub fn min_resolved_ts(&self) -> u64 {
+        self.min_resolved_ts
     }
 
     /// Whether this store may take part: known and not removed.
@@ -168,6 +184,17 @@ impl Stores {
             info.store.set_last_heartbeat(unix_nanos);
             info.stats = stats;
         }
+    }
+
+    /// A store told up to where it has resolved its locks.
+    pub(crate) fn see_resolved(&mut self, store_id: u64, ts: u64) {
+        if let Some(info) = self.stores.get_mut(&store_id) {
+            info.min_resolved_ts = ts;
+        }
+        let up = self.stores.values();
+        let up = up.filter(|info| info.store.get_state() == StoreState::Up);
+        let lowest = up.map(|info| info.min_resolved_ts).min();
+        self.min_resolved_ts = self.min_resolved_ts.max(lowest.unwrap_or_default());
     }
 
     /// The cluster's version is on disk so.

@@ -13,6 +13,8 @@
 //!    holding the oracle's lock, and [`Tso::persisted`] puts it in force. Requests go on meanwhile
 //!    under the old bound.
 
+use kvproto::pdpb;
+
 /// Counters of one millisecond: `0..LOGICAL_END`.
 pub const LOGICAL_END: u64 = 1 << 18;
 /// Time between ticks.
@@ -38,6 +40,17 @@ impl Timestamp {
     /// Both parts in one number, as clients compare them.
     pub fn to_u64(self) -> u64 {
         (self.physical << 18) | self.logical
+    }
+}
+
+impl Timestamp {
+    /// As clients hear it.
+    pub fn to_message(self) -> pdpb::Timestamp {
+        let mut message = pdpb::Timestamp::default();
+        // Both parts are far below the sign bit.
+        message.set_physical(self.physical.cast_signed());
+        message.set_logical(self.logical.cast_signed());
+        message
     }
 }
 
@@ -149,6 +162,22 @@ impl Tso {
         self.logical += count;
         assert!(self.physical < self.bound && self.logical < LOGICAL_END);
         Allocation::Granted(self.current())
+    }
+
+    /// Hands out one range per count, in their order, appending the end of each to `granted`. Stops
+    /// before the first that is not to be had, and tells why.
+    pub fn allocate_each(
+        &mut self,
+        counts: &[u32],
+        granted: &mut Vec<Timestamp>,
+    ) -> Option<Allocation> {
+        for count in counts {
+            match self.allocate(*count) {
+                Allocation::Granted(timestamp) => granted.push(timestamp),
+                refused => return Some(refused),
+            }
+        }
+        None
     }
 
     /// The highest timestamp handed out in this run.

@@ -4,9 +4,15 @@
 //! (gRPC status), bootstrapped or not (error in the header), then what the call itself demands
 //! (error in the header). A response always carries its header, and `error` only when there is one.
 
+mod etcd;
+mod events;
+mod gc;
+mod global_config;
 mod health;
 mod keyspace;
+mod meta_storage;
 mod pd;
+mod regions;
 mod reply;
 mod resource;
 mod streams;
@@ -63,11 +69,14 @@ impl Service {
 
 impl Shared {
     /// Whether the request is meant for this cluster, while this server runs.
-    fn check_header(&self, header: &pdpb::RequestHeader) -> Result<()> {
+    pub(crate) fn check_header(&self, header: &pdpb::RequestHeader) -> Result<()> {
+        self.check_cluster_id(header.get_cluster_id())
+    }
+
+    fn check_cluster_id(&self, got: u64) -> Result<()> {
         if self.stop.is_triggered() {
             return Err(Error::Stopped);
         }
-        let got = header.get_cluster_id();
         if got != self.cluster_id {
             return Err(Error::ClusterIdMismatch {
                 expected: self.cluster_id,
@@ -78,7 +87,7 @@ impl Shared {
     }
 
     /// The header of an answer without error.
-    fn header(&self) -> pdpb::ResponseHeader {
+    pub(crate) fn header(&self) -> pdpb::ResponseHeader {
         let mut header = pdpb::ResponseHeader::default();
         header.set_cluster_id(self.cluster_id);
         header

@@ -1,26 +1,44 @@
 //! The calls of `pdpb.PD`. What is not here answers `UNIMPLEMENTED`.
 
-use grpcio::{ClientStreamingSink, DuplexSink, RequestStream, RpcContext, UnarySink};
+use grpcio::{
+    ClientStreamingSink, DuplexSink, RequestStream, RpcContext, ServerStreamingSink, UnarySink,
+};
 use kvproto::pdpb::{
-    AllocIDRequest, AllocIDResponse, AskBatchSplitRequest, AskBatchSplitResponse, BootstrapRequest,
-    BootstrapResponse, GetAllStoresRequest, GetAllStoresResponse, GetClusterInfoRequest,
-    GetClusterInfoResponse, GetGCSafePointRequest, GetGCSafePointResponse, GetMembersRequest,
-    GetMembersResponse, GetRegionByIDRequest, GetRegionRequest, GetRegionResponse, GetStoreRequest,
-    GetStoreResponse, IsBootstrappedRequest, IsBootstrappedResponse, IsSnapshotRecoveringRequest,
-    IsSnapshotRecoveringResponse, Pd, PutStoreRequest, PutStoreResponse, RegionHeartbeatRequest,
-    RegionHeartbeatResponse, ReportBatchSplitRequest, ReportBatchSplitResponse,
-    ReportBucketsRequest, ReportBucketsResponse, ReportMinResolvedTsRequest,
-    ReportMinResolvedTsResponse, ScanRegionsRequest, ScanRegionsResponse, ServiceMode,
-    StoreHeartbeatRequest, StoreHeartbeatResponse, TsoRequest, TsoResponse,
-    UpdateGCSafePointRequest, UpdateGCSafePointResponse, UpdateServiceGCSafePointRequest,
-    UpdateServiceGCSafePointResponse,
+    AdvanceGCSafePointRequest, AdvanceGCSafePointResponse, AdvanceTxnSafePointRequest,
+    AdvanceTxnSafePointResponse, AllocIDRequest, AllocIDResponse, AskBatchSplitRequest,
+    AskBatchSplitResponse, AskSplitRequest, AskSplitResponse, BatchScanRegionsRequest,
+    BatchScanRegionsResponse, BootstrapRequest, BootstrapResponse, DeleteGCBarrierRequest,
+    DeleteGCBarrierResponse, DeleteGlobalGCBarrierRequest, DeleteGlobalGCBarrierResponse,
+    GetAllGCSafePointV2Request, GetAllGCSafePointV2Response, GetAllKeyspacesGCStatesRequest,
+    GetAllKeyspacesGCStatesResponse, GetAllStoresRequest, GetAllStoresResponse,
+    GetClusterConfigRequest, GetClusterConfigResponse, GetClusterInfoRequest,
+    GetClusterInfoResponse, GetDCLocationInfoRequest, GetDCLocationInfoResponse,
+    GetExternalTimestampRequest, GetExternalTimestampResponse, GetGCSafePointRequest,
+    GetGCSafePointResponse, GetGCSafePointV2Request, GetGCSafePointV2Response, GetGCStateRequest,
+    GetGCStateResponse, GetMembersRequest, GetMembersResponse, GetMinTSRequest, GetMinTSResponse,
+    GetOperatorRequest, GetOperatorResponse, GetRegionByIDRequest, GetRegionRequest,
+    GetRegionResponse, GetStoreRequest, GetStoreResponse, IsBootstrappedRequest,
+    IsBootstrappedResponse, IsSnapshotRecoveringRequest, IsSnapshotRecoveringResponse,
+    LoadGlobalConfigRequest, LoadGlobalConfigResponse, Pd, PutClusterConfigRequest,
+    PutClusterConfigResponse, PutStoreRequest, PutStoreResponse, QueryRegionRequest,
+    QueryRegionResponse, RegionHeartbeatRequest, RegionHeartbeatResponse, ReportBatchSplitRequest,
+    ReportBatchSplitResponse, ReportBucketsRequest, ReportBucketsResponse,
+    ReportMinResolvedTsRequest, ReportMinResolvedTsResponse, ReportSplitRequest,
+    ReportSplitResponse, ScanRegionsRequest, ScanRegionsResponse, ScatterRegionRequest,
+    ScatterRegionResponse, ServiceMode, SetExternalTimestampRequest, SetExternalTimestampResponse,
+    SetGCBarrierRequest, SetGCBarrierResponse, SetGlobalGCBarrierRequest,
+    SetGlobalGCBarrierResponse, StoreGlobalConfigRequest, StoreGlobalConfigResponse,
+    StoreHeartbeatRequest, StoreHeartbeatResponse, SyncMaxTSRequest, SyncMaxTSResponse, TsoRequest,
+    TsoResponse, UpdateGCSafePointRequest, UpdateGCSafePointResponse, UpdateGCSafePointV2Request,
+    UpdateGCSafePointV2Response, UpdateServiceGCSafePointRequest, UpdateServiceGCSafePointResponse,
+    UpdateServiceSafePointV2Request, UpdateServiceSafePointV2Response, WatchGlobalConfigRequest,
+    WatchGlobalConfigResponse,
 };
 use kvproto::replication_modepb::ReplicationStatus;
-use kvproto::{metapb, pdpb};
+use protobuf::Message as _;
 
-use super::{Service, streams};
-use crate::regions::RegionInfo;
-use crate::state::{PdState, check_split_regions};
+use super::{Service, global_config, streams};
+use crate::state::PdState;
 use crate::stores::is_removed;
 use crate::{Error, Result};
 
@@ -47,16 +65,69 @@ impl Pd for Service {
         fn put_store(PutStoreRequest) -> PutStoreResponse, register_store;
         fn get_all_stores(GetAllStoresRequest) -> GetAllStoresResponse, all_stores;
         fn store_heartbeat(StoreHeartbeatRequest) -> StoreHeartbeatResponse, store_report;
+        fn get_cluster_config(GetClusterConfigRequest) -> GetClusterConfigResponse, cluster_config;
+        fn put_cluster_config(PutClusterConfigRequest) -> PutClusterConfigResponse, set_cluster_config;
+        fn report_min_resolved_ts(ReportMinResolvedTsRequest) -> ReportMinResolvedTsResponse, min_resolved_ts;
+        fn set_external_timestamp(SetExternalTimestampRequest) -> SetExternalTimestampResponse, set_external_ts;
+        fn get_external_timestamp(GetExternalTimestampRequest) -> GetExternalTimestampResponse, external_ts;
+        fn get_min_ts(GetMinTSRequest) -> GetMinTSResponse, min_ts;
+        fn sync_max_ts(SyncMaxTSRequest) -> SyncMaxTSResponse, synced_max_ts;
+        fn get_dc_location_info(GetDCLocationInfoRequest) -> GetDCLocationInfoResponse, dc_location;
+
         fn get_region(GetRegionRequest) -> GetRegionResponse, region;
         fn get_prev_region(GetRegionRequest) -> GetRegionResponse, previous_region;
         fn get_region_by_id(GetRegionByIDRequest) -> GetRegionResponse, region_by_id;
         fn scan_regions(ScanRegionsRequest) -> ScanRegionsResponse, regions;
+        fn batch_scan_regions(BatchScanRegionsRequest) -> BatchScanRegionsResponse, region_ranges;
+        fn ask_split(AskSplitRequest) -> AskSplitResponse, one_split_ids;
+        fn report_split(ReportSplitRequest) -> ReportSplitResponse, one_split_done;
         fn ask_batch_split(AskBatchSplitRequest) -> AskBatchSplitResponse, split_ids;
         fn report_batch_split(ReportBatchSplitRequest) -> ReportBatchSplitResponse, split_done;
+        fn scatter_region(ScatterRegionRequest) -> ScatterRegionResponse, scatter;
+        fn get_operator(GetOperatorRequest) -> GetOperatorResponse, operator;
+
         fn get_gc_safe_point(GetGCSafePointRequest) -> GetGCSafePointResponse, gc_safe_point;
         fn update_gc_safe_point(UpdateGCSafePointRequest) -> UpdateGCSafePointResponse, move_gc_safe_point;
         fn update_service_gc_safe_point(UpdateServiceGCSafePointRequest) -> UpdateServiceGCSafePointResponse, move_service_safe_point;
-        fn report_min_resolved_ts(ReportMinResolvedTsRequest) -> ReportMinResolvedTsResponse, min_resolved_ts;
+        fn get_gc_safe_point_v2(GetGCSafePointV2Request) -> GetGCSafePointV2Response, keyspace_gc_safe_point;
+        fn update_gc_safe_point_v2(UpdateGCSafePointV2Request) -> UpdateGCSafePointV2Response, move_keyspace_gc_safe_point;
+        fn update_service_safe_point_v2(UpdateServiceSafePointV2Request) -> UpdateServiceSafePointV2Response, move_keyspace_service_safe_point;
+        fn get_all_gc_safe_point_v2(GetAllGCSafePointV2Request) -> GetAllGCSafePointV2Response, all_gc_safe_points;
+        fn advance_gc_safe_point(AdvanceGCSafePointRequest) -> AdvanceGCSafePointResponse, advance_gc;
+        fn advance_txn_safe_point(AdvanceTxnSafePointRequest) -> AdvanceTxnSafePointResponse, advance_txn;
+        fn set_gc_barrier(SetGCBarrierRequest) -> SetGCBarrierResponse, set_barrier;
+        fn delete_gc_barrier(DeleteGCBarrierRequest) -> DeleteGCBarrierResponse, delete_barrier;
+        fn set_global_gc_barrier(SetGlobalGCBarrierRequest) -> SetGlobalGCBarrierResponse, set_global_barrier;
+        fn delete_global_gc_barrier(DeleteGlobalGCBarrierRequest) -> DeleteGlobalGCBarrierResponse, delete_global_barrier;
+        fn get_gc_state(GetGCStateRequest) -> GetGCStateResponse, gc_state;
+        fn get_all_keyspaces_gc_states(GetAllKeyspacesGCStatesRequest) -> GetAllKeyspacesGCStatesResponse, all_gc_states;
+    }
+
+    fn store_global_config(
+        &mut self,
+        ctx: RpcContext<'_>,
+        req: StoreGlobalConfigRequest,
+        sink: UnarySink<StoreGlobalConfigResponse>,
+    ) {
+        global_config::store(self, &ctx, req, sink);
+    }
+
+    fn load_global_config(
+        &mut self,
+        ctx: RpcContext<'_>,
+        req: LoadGlobalConfigRequest,
+        sink: UnarySink<LoadGlobalConfigResponse>,
+    ) {
+        global_config::load(self, &ctx, req, sink);
+    }
+
+    fn watch_global_config(
+        &mut self,
+        ctx: RpcContext<'_>,
+        req: WatchGlobalConfigRequest,
+        sink: ServerStreamingSink<WatchGlobalConfigResponse>,
+    ) {
+        global_config::watch(self, &ctx, req, sink);
     }
 
     fn tso(
@@ -75,6 +146,15 @@ impl Pd for Service {
         sink: DuplexSink<RegionHeartbeatResponse>,
     ) {
         ctx.spawn(streams::region_heartbeat(self.clone(), stream, sink));
+    }
+
+    fn query_region(
+        &mut self,
+        ctx: RpcContext<'_>,
+        stream: RequestStream<QueryRegionRequest>,
+        sink: DuplexSink<QueryRegionResponse>,
+    ) {
+        ctx.spawn(streams::query_region(self.clone(), stream, sink));
     }
 
     fn report_buckets(
@@ -131,7 +211,8 @@ impl Service {
     async fn bootstrapped(&self, req: IsBootstrappedRequest) -> Result<IsBootstrappedResponse> {
         self.shared.check_header(req.get_header())?;
         let mut response = IsBootstrappedResponse::default();
-        response.set_bootstrapped(self.shared.cluster.read(PdState::is_bootstrapped));
+        let look = |state: &PdState| Ok(state.is_bootstrapped());
+        response.set_bootstrapped(self.shared.cluster.read_durable(look).await?);
         Ok(response)
     }
 
@@ -155,7 +236,29 @@ impl Service {
         Ok(IsSnapshotRecoveringResponse::default())
     }
 
-    fn unix_nanos(&self) -> i64 {
+    async fn cluster_config(
+        &self,
+        req: GetClusterConfigRequest,
+    ) -> Result<GetClusterConfigResponse> {
+        self.shared.check_header(req.get_header())?;
+        let look = |state: &PdState| Ok(state.cluster()?.clone());
+        let mut response = GetClusterConfigResponse::default();
+        response.set_cluster(self.shared.cluster.read_durable(look).await?);
+        Ok(response)
+    }
+
+    async fn set_cluster_config(
+        &self,
+        mut req: PutClusterConfigRequest,
+    ) -> Result<PutClusterConfigResponse> {
+        self.shared.check_header(req.get_header())?;
+        let cluster = req.take_cluster();
+        let plan = move |state: &PdState| Ok((state.plan_put_cluster(&cluster)?, ()));
+        self.shared.cluster.mutate(plan).await?;
+        Ok(PutClusterConfigResponse::default())
+    }
+
+    pub(super) fn unix_nanos(&self) -> i64 {
         i64::try_from(self.shared.runtime.clock.unix_nanos()).unwrap_or(i64::MAX)
     }
 }
@@ -210,8 +313,9 @@ impl Service {
         let stats = req.take_stats();
         let store_id = stats.get_store_id();
         let unix_nanos = self.unix_nanos();
+        let bytes = usize::try_from(stats.compute_size()).unwrap_or(usize::MAX);
         let plan = move |state: &PdState| Ok((state.plan_store_heartbeat(stats, unix_nanos)?, ()));
-        self.shared.cluster.mutate(plan).await?;
+        self.shared.cluster.mutate_sized(bytes, plan).await?;
         let (version, node_state) = self.shared.cluster.read(|state| {
             let store = state.stores().get(store_id);
             let node_state = store.map(|info| info.store.get_node_state());
@@ -224,156 +328,66 @@ impl Service {
         Ok(response)
     }
 
-    /// Nothing reads these yet, so they are only acknowledged.
     async fn min_resolved_ts(
         &self,
         req: ReportMinResolvedTsRequest,
     ) -> Result<ReportMinResolvedTsResponse> {
         self.shared.check_header(req.get_header())?;
-        let cluster = &self.shared.cluster;
-        cluster.read_bootstrapped(|_| Ok(ReportMinResolvedTsResponse::default()))
+        let (store_id, ts) = (req.get_store_id(), req.get_min_resolved_ts());
+        let plan = move |state: &PdState| Ok((state.plan_min_resolved(store_id, ts)?, ()));
+        self.shared.cluster.mutate(plan).await?;
+        Ok(ReportMinResolvedTsResponse::default())
     }
 }
 
-/// Regions.
+/// Timestamps beside the stream.
 impl Service {
-    async fn region(&self, req: GetRegionRequest) -> Result<GetRegionResponse> {
-        self.shared.check_header(req.get_header())?;
-        self.shared.cluster.read_bootstrapped(|state| {
-            Ok(region_response(state.regions().find(req.get_region_key())))
-        })
-    }
-
-    async fn previous_region(&self, req: GetRegionRequest) -> Result<GetRegionResponse> {
-        self.shared.check_header(req.get_header())?;
-        self.shared.cluster.read_bootstrapped(|state| {
-            let previous = state.regions().find_previous(req.get_region_key());
-            Ok(region_response(previous))
-        })
-    }
-
-    async fn region_by_id(&self, req: GetRegionByIDRequest) -> Result<GetRegionResponse> {
-        self.shared.check_header(req.get_header())?;
-        self.shared.cluster.read_bootstrapped(|state| {
-            Ok(region_response(state.regions().get(req.get_region_id())))
-        })
-    }
-
-    async fn regions(&self, req: ScanRegionsRequest) -> Result<ScanRegionsResponse> {
-        self.shared.check_header(req.get_header())?;
-        let limit = match usize::try_from(req.get_limit()) {
-            Ok(limit) if limit > 0 => limit,
-            _ => usize::MAX,
-        };
-        self.shared.cluster.read_bootstrapped(|state| {
-            let mut response = ScanRegionsResponse::default();
-            let found = state.regions().scan(req.get_start_key(), req.get_end_key());
-            for info in found.take(limit) {
-                // An unknown leader takes its place as an empty peer: the lists are parallel.
-                let leader = info.known_leader().cloned().unwrap_or_default();
-                response.mut_region_metas().push(info.region.clone());
-                response.mut_leaders().push(leader.clone());
-                let mut region = pdpb::Region::default();
-                region.set_region(info.region.clone());
-                region.set_leader(leader);
-                region.set_down_peers(info.down_peers.clone().into());
-                region.set_pending_peers(info.pending_peers.clone().into());
-                response.mut_regions().push(region);
-            }
-            Ok(response)
-        })
-    }
-
-    async fn split_ids(&self, mut req: AskBatchSplitRequest) -> Result<AskBatchSplitResponse> {
-        self.shared.check_header(req.get_header())?;
-        let count = req.get_split_count();
-        let region = req.has_region().then(|| req.take_region());
-        let plan = move |state: &PdState| {
-            state.check_bootstrapped()?;
-            let missing = || Error::RegionNotFound("missing region for split".to_owned());
-            let region: metapb::Region = region.ok_or_else(missing)?;
-            state.plan_split(&region, count)
-        };
-        let ids = self.shared.cluster.mutate(plan).await?;
-        let mut response = AskBatchSplitResponse::default();
-        response.set_ids(ids.into());
-        Ok(response)
-    }
-
-    /// Only checked: the leaders' heartbeats bring the regions in.
-    async fn split_done(&self, req: ReportBatchSplitRequest) -> Result<ReportBatchSplitResponse> {
-        self.shared.check_header(req.get_header())?;
-        self.shared.cluster.read_bootstrapped(|_| {
-            check_split_regions(req.get_regions())?;
-            tracing::info!(regions = req.get_regions().len(), "region split reported");
-            Ok(ReportBatchSplitResponse::default())
-        })
-    }
-}
-
-/// Garbage collection.
-impl Service {
-    async fn gc_safe_point(&self, req: GetGCSafePointRequest) -> Result<GetGCSafePointResponse> {
-        self.shared.check_header(req.get_header())?;
-        self.shared.cluster.read_bootstrapped(|state| {
-            let mut response = GetGCSafePointResponse::default();
-            response.set_safe_point(state.gc().gc_safe_point());
-            Ok(response)
-        })
-    }
-
-    async fn move_gc_safe_point(
+    async fn set_external_ts(
         &self,
-        req: UpdateGCSafePointRequest,
-    ) -> Result<UpdateGCSafePointResponse> {
+        req: SetExternalTimestampRequest,
+    ) -> Result<SetExternalTimestampResponse> {
         self.shared.check_header(req.get_header())?;
-        let moment = self.shared.oracle.moment();
-        let target = req.get_safe_point();
-        let plan = move |state: &PdState| {
-            state.check_bootstrapped()?;
-            state.gc().plan_update(target, moment)
-        };
-        let reached = self.shared.cluster.mutate(plan).await?;
-        let mut response = UpdateGCSafePointResponse::default();
-        response.set_new_safe_point(reached);
-        Ok(response)
+        let (ts, now) = (req.get_timestamp(), self.shared.oracle.moment());
+        let plan = move |state: &PdState| Ok((state.plan_external_ts(ts, now)?, ()));
+        self.shared.cluster.mutate(plan).await?;
+        Ok(SetExternalTimestampResponse::default())
     }
 
-    async fn move_service_safe_point(
+    async fn external_ts(
         &self,
-        mut req: UpdateServiceGCSafePointRequest,
-    ) -> Result<UpdateServiceGCSafePointResponse> {
+        req: GetExternalTimestampRequest,
+    ) -> Result<GetExternalTimestampResponse> {
         self.shared.check_header(req.get_header())?;
-        let moment = self.shared.oracle.moment();
-        let (ttl, safe_point) = (req.get_TTL(), req.get_safe_point());
-        let service_id = req.take_service_id();
-        let plan = move |state: &PdState| {
+        let look = |state: &PdState| {
             state.check_bootstrapped()?;
-            let service_id = std::str::from_utf8(&service_id)
-                .map_err(|_| Error::Refused("service id is not UTF-8".to_owned()))?;
-            state
-                .gc()
-                .plan_service_update(service_id, ttl, safe_point, moment)
+            Ok(state.external_ts())
         };
-        let reply = self.shared.cluster.mutate(plan).await?;
-        let mut response = UpdateServiceGCSafePointResponse::default();
-        response.set_service_id(reply.service_id.into_bytes());
-        response.set_TTL(reply.ttl);
-        response.set_min_safe_point(reply.safe_point);
+        let mut response = GetExternalTimestampResponse::default();
+        response.set_timestamp(self.shared.cluster.read_durable(look).await?);
         Ok(response)
     }
-}
 
-/// No region is no error: clients try again.
-fn region_response(info: Option<&RegionInfo>) -> GetRegionResponse {
-    let mut response = GetRegionResponse::default();
-    if let Some(info) = info {
-        response.set_region(info.region.clone());
-        if let Some(leader) = info.known_leader() {
-            response.set_leader(leader.clone());
-        }
-        response.set_down_peers(info.down_peers.clone().into());
-        response.set_pending_peers(info.pending_peers.clone().into());
+    /// The lowest of all allocators of timestamps; this is the only one.
+    async fn min_ts(&self, req: GetMinTSRequest) -> Result<GetMinTSResponse> {
+        self.shared.check_header(req.get_header())?;
+        let newest = self.shared.oracle.timestamps(1).await?;
+        let mut response = GetMinTSResponse::default();
+        response.set_timestamp(newest.to_message());
+        Ok(response)
     }
-    response
+
+    /// A relic of timestamps local to a data centre: there is nothing to synchronize.
+    async fn synced_max_ts(&self, req: SyncMaxTSRequest) -> Result<SyncMaxTSResponse> {
+        self.shared.check_header(req.get_header())?;
+        Ok(SyncMaxTSResponse::default())
+    }
+
+    /// A relic, too.
+    async fn dc_location(
+        &self,
+        req: GetDCLocationInfoRequest,
+    ) -> Result<GetDCLocationInfoResponse> {
+        self.shared.check_header(req.get_header())?;
+        Ok(GetDCLocationInfoResponse::default())
+    }
 }

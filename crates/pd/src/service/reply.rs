@@ -2,14 +2,25 @@
 
 use futures::FutureExt as _;
 use grpcio::{RpcContext, RpcStatus, RpcStatusCode, UnarySink};
-use kvproto::keyspacepb::{GetAllKeyspacesResponse, LoadKeyspaceResponse, LookupKeyspaceResponse};
+use kvproto::keyspacepb::{
+    GetAllKeyspacesResponse, LoadKeyspaceResponse, LookupKeyspaceResponse,
+    UpdateKeyspaceStateResponse, WatchKeyspacesResponse,
+};
 use kvproto::pdpb::{
-    AllocIDResponse, AskBatchSplitResponse, BootstrapResponse, ErrorType, GetAllStoresResponse,
-    GetClusterInfoResponse, GetGCSafePointResponse, GetMembersResponse, GetRegionResponse,
-    GetStoreResponse, IsBootstrappedResponse, IsSnapshotRecoveringResponse, PutStoreResponse,
-    RegionHeartbeatResponse, ReportBatchSplitResponse, ReportBucketsResponse,
-    ReportMinResolvedTsResponse, ResponseHeader, ScanRegionsResponse, StoreHeartbeatResponse,
-    TsoResponse, UpdateGCSafePointResponse, UpdateServiceGCSafePointResponse,
+    AdvanceGCSafePointResponse, AdvanceTxnSafePointResponse, AllocIDResponse,
+    AskBatchSplitResponse, AskSplitResponse, BatchScanRegionsResponse, BootstrapResponse,
+    DeleteGCBarrierResponse, DeleteGlobalGCBarrierResponse, ErrorType, GetAllGCSafePointV2Response,
+    GetAllKeyspacesGCStatesResponse, GetAllStoresResponse, GetClusterConfigResponse,
+    GetClusterInfoResponse, GetDCLocationInfoResponse, GetExternalTimestampResponse,
+    GetGCSafePointResponse, GetGCSafePointV2Response, GetGCStateResponse, GetMembersResponse,
+    GetMinTSResponse, GetOperatorResponse, GetRegionResponse, GetStoreResponse,
+    IsBootstrappedResponse, IsSnapshotRecoveringResponse, PutClusterConfigResponse,
+    PutStoreResponse, QueryRegionResponse, RegionHeartbeatResponse, ReportBatchSplitResponse,
+    ReportBucketsResponse, ReportMinResolvedTsResponse, ReportSplitResponse, ResponseHeader,
+    ScanRegionsResponse, ScatterRegionResponse, SetExternalTimestampResponse, SetGCBarrierResponse,
+    SetGlobalGCBarrierResponse, StoreHeartbeatResponse, SyncMaxTSResponse, TsoResponse,
+    UpdateGCSafePointResponse, UpdateGCSafePointV2Response, UpdateServiceGCSafePointResponse,
+    UpdateServiceSafePointV2Response, WatchGlobalConfigResponse,
 };
 
 use super::Service;
@@ -31,30 +42,58 @@ macro_rules! replies {
 }
 
 replies!(
+    AdvanceGCSafePointResponse,
+    AdvanceTxnSafePointResponse,
     AllocIDResponse,
     AskBatchSplitResponse,
+    AskSplitResponse,
+    BatchScanRegionsResponse,
     BootstrapResponse,
+    DeleteGCBarrierResponse,
+    DeleteGlobalGCBarrierResponse,
+    GetAllGCSafePointV2Response,
+    GetAllKeyspacesGCStatesResponse,
     GetAllKeyspacesResponse,
     GetAllStoresResponse,
+    GetClusterConfigResponse,
     GetClusterInfoResponse,
+    GetDCLocationInfoResponse,
+    GetExternalTimestampResponse,
     GetGCSafePointResponse,
+    GetGCSafePointV2Response,
+    GetGCStateResponse,
     GetMembersResponse,
+    GetMinTSResponse,
+    GetOperatorResponse,
     GetRegionResponse,
     GetStoreResponse,
     IsBootstrappedResponse,
     IsSnapshotRecoveringResponse,
     LoadKeyspaceResponse,
     LookupKeyspaceResponse,
+    PutClusterConfigResponse,
     PutStoreResponse,
+    QueryRegionResponse,
     RegionHeartbeatResponse,
     ReportBatchSplitResponse,
     ReportBucketsResponse,
     ReportMinResolvedTsResponse,
+    ReportSplitResponse,
     ScanRegionsResponse,
+    ScatterRegionResponse,
+    SetExternalTimestampResponse,
+    SetGCBarrierResponse,
+    SetGlobalGCBarrierResponse,
     StoreHeartbeatResponse,
+    SyncMaxTSResponse,
     TsoResponse,
     UpdateGCSafePointResponse,
+    UpdateGCSafePointV2Response,
+    UpdateKeyspaceStateResponse,
     UpdateServiceGCSafePointResponse,
+    UpdateServiceSafePointV2Response,
+    WatchGlobalConfigResponse,
+    WatchKeyspacesResponse,
 );
 
 /// The two ways to refuse.
@@ -75,11 +114,17 @@ impl From<Error> for Refusal {
             Error::InvalidArgument(_) => status(RpcStatusCode::INVALID_ARGUMENT),
             Error::Busy => status(RpcStatusCode::RESOURCE_EXHAUSTED),
             Error::Stopped => status(RpcStatusCode::UNAVAILABLE),
+            Error::Etcd(ref refused) => status(super::etcd::status_code(refused)),
             Error::NotBootstrapped => Refusal::Header(ErrorType::NOT_BOOTSTRAPPED, text),
             Error::AlreadyBootstrapped => Refusal::Header(ErrorType::ALREADY_BOOTSTRAPPED, text),
             Error::StoreTombstone(_) => Refusal::Header(ErrorType::STORE_TOMBSTONE, text),
             Error::RegionNotFound(_) => Refusal::Header(ErrorType::REGION_NOT_FOUND, text),
             Error::EntryNotFound(_) => Refusal::Header(ErrorType::ENTRY_NOT_FOUND, text),
+            Error::Duplicated(_) => Refusal::Header(ErrorType::DUPLICATED_ENTRY, text),
+            Error::InvalidValue(_) => Refusal::Header(ErrorType::INVALID_VALUE, text),
+            Error::RangeNotCovered(_) => {
+                Refusal::Header(ErrorType::REGIONS_NOT_CONTAIN_ALL_KEY_RANGE, text)
+            }
             Error::Refused(_)
             | Error::Config(_)
             | Error::Listen { .. }
@@ -174,6 +219,22 @@ mod tests {
             (
                 Error::EntryNotFound(text()),
                 header(ErrorType::ENTRY_NOT_FOUND),
+            ),
+            (
+                Error::Duplicated(text()),
+                header(ErrorType::DUPLICATED_ENTRY),
+            ),
+            (
+                Error::InvalidValue(text()),
+                header(ErrorType::INVALID_VALUE),
+            ),
+            (
+                Error::RangeNotCovered(text()),
+                header(ErrorType::REGIONS_NOT_CONTAIN_ALL_KEY_RANGE),
+            ),
+            (
+                Error::Etcd(crate::etcd::EtcdError::NoSpace),
+                code(RpcStatusCode::RESOURCE_EXHAUSTED),
             ),
             (Error::Refused(text()), header(ErrorType::UNKNOWN)),
             (Error::Config(text()), header(ErrorType::UNKNOWN)),

@@ -9,15 +9,17 @@ use futures::future::{Either, select};
 use futures::{SinkExt as _, StreamExt as _};
 use grpcio::{ClientStreamingSink, DuplexSink, RequestStream, RpcStatus, WriteFlags};
 use kvproto::pdpb::{
-    ErrorType, RegionHeartbeatRequest, RegionHeartbeatResponse, ReportBucketsRequest,
-    ReportBucketsResponse, TsoRequest, TsoResponse,
+    ErrorType, QueryRegionRequest, QueryRegionResponse, RegionHeartbeatRequest,
+    RegionHeartbeatResponse, ReportBucketsRequest, ReportBucketsResponse, TsoRequest, TsoResponse,
 };
+use protobuf::Message as _;
 
 use super::Service;
 use super::reply::{Refusal, Reply as _, header_error};
+use crate::Error;
 use crate::metrics::REGION_HEARTBEATS;
 use crate::stores::is_removed;
-use crate::{Error, Result};
+use crate::tso::Timestamp;
 
 /// Timestamp requests that are answered in one write.
 const TSO_CHUNK: usize = 256;
@@ -53,8 +55,14 @@ impl From<Error> for End {
     }
 }
 
-/// Answers timestamp requests strictly in their order. What has arrived together is answered
-/// together.
+/// How a stream ends when the server does: clients look for a leader again.
+pub(super) fn stopped() -> RpcStatus {
+    let text = Error::Stopped.to_string();
+    RpcStatus::with_message(grpcio::RpcStatusCode::UNAVAILABLE, text)
+}
+
+/// Answers timestamp requests strictly in their order. What has arrived together is granted under
+/// one lock and answered in one write; nothing here waits for a disk.
 pub(super) async fn tso(
     service: Service,
     stream: RequestStream<TsoRequest>,
@@ -62,6 +70,8 @@ pub(super) async fn tso(
 ) {
     sink.enhance_batch(true);
     let mut chunks = stream.ready_chunks(TSO_CHUNK);
+    let mut counts = Vec::new();
+    let mut granted = Vec::new();
     let serving = async {
         loop {
             let next = select(chunks.next(), service.shared.stop.wait()).await;
@@ -71,33 +81,75 @@ pub(super) async fn tso(
             let Some(chunk) = chunk else {
                 return Ok(());
             };
+            counts.clear();
+            granted.clear();
+            let mut end = Ok(());
             for request in chunk {
-                let outcome = timestamps(&service, &request?).await;
-                if outcome.is_err() {
-                    // What was asked before is still answered.
-                    sink.flush().await?;
+                match timestamps_asked(&service, request) {
+                    Ok(count) => counts.push(count),
+                    Err(error) => {
+                        end = Err(error);
+                        break;
+                    }
                 }
-                sink.feed((outcome?, WriteFlags::default())).await?;
+            }
+            let oracle = &service.shared.oracle;
+            // What was asked before an error is still answered.
+            let outcome = oracle.timestamps_each(&counts, &mut granted).await;
+            for (count, last) in counts.iter().zip(&granted) {
+                let response = tso_response(&service, *count, *last);
+                sink.feed((response, WriteFlags::default())).await?;
             }
             sink.flush().await?;
+            outcome?;
+            end?;
         }
     };
     let outcome = serving.await;
     finish(outcome, sink).await;
 }
 
-async fn timestamps(service: &Service, request: &TsoRequest) -> Result<TsoResponse> {
+fn timestamps_asked(
+    service: &Service,
+    request: grpcio::Result<TsoRequest>,
+) -> std::result::Result<u32, End> {
+    let request = request?;
     service.shared.check_header(request.get_header())?;
-    let count = request.get_count();
-    let last = service.shared.oracle.timestamps(count).await?;
+    Ok(request.get_count())
+}
+
+fn tso_response(service: &Service, count: u32, last: Timestamp) -> TsoResponse {
     let mut response = TsoResponse::default();
     response.set_header(service.shared.header());
     response.set_count(count);
-    let timestamp = response.mut_timestamp();
-    // Both parts are far below the sign bit.
-    timestamp.set_physical(last.physical.cast_signed());
-    timestamp.set_logical(last.logical.cast_signed());
-    Ok(response)
+    response.set_timestamp(last.to_message());
+    response
+}
+
+/// Answers requests for many regions at once, in their order.
+pub(super) async fn query_region(
+    service: Service,
+    mut stream: RequestStream<QueryRegionRequest>,
+    mut sink: DuplexSink<QueryRegionResponse>,
+) {
+    let serving = async {
+        loop {
+            let next = select(stream.next(), service.shared.stop.wait()).await;
+            let Either::Left((request, _)) = next else {
+                return Err(Error::Stopped.into());
+            };
+            let Some(request) = request else {
+                return Ok(());
+            };
+            let found = service.query_regions(&request?);
+            match service.complete(found) {
+                Ok(response) => sink.send((response, WriteFlags::default())).await?,
+                Err(status) => return Err(End::Refused(status)),
+            }
+        }
+    };
+    let outcome = serving.await;
+    finish(outcome, sink).await;
 }
 
 /// Records heartbeats. Answers only what must not go unsaid: refusals, and now and then a sign
@@ -157,9 +209,15 @@ async fn record(
             None => {}
         }
     }
+    let bytes = usize::try_from(request.compute_size()).unwrap_or(usize::MAX);
     let plan = move |state: &crate::state::PdState| Ok((state.plan_region_heartbeat(request)?, ()));
     let count = |status: &str| REGION_HEARTBEATS.with_label_values(&[status]).inc();
-    match shared.cluster.mutate(plan).await.map_err(Refusal::from) {
+    match shared
+        .cluster
+        .mutate_sized(bytes, plan)
+        .await
+        .map_err(Refusal::from)
+    {
         Ok(()) => {
             count("ok");
             Ok(None)

@@ -5,7 +5,7 @@ use kvproto::metapb::Peer;
 use test_case::test_case;
 
 use super::*;
-use crate::gc::Moment;
+use crate::gc::{Moment, NULL_KEYSPACE, Place, Points, ServiceUpdate};
 use crate::meta_store::{EngineMetaStore, MetaBatch};
 
 fn first_store() -> Store {
@@ -238,25 +238,272 @@ fn reported_splits_are_contiguous() {
     assert!(check_split_regions(&[part(1, "a", ""), part(2, "", "a")]).is_err());
 }
 
+const NOW: Moment = Moment {
+    ts: 1000,
+    seconds: 10,
+};
+
+/// Sets or, without a value, deletes a key of the revisioned store.
+fn etcd_put(disk: &mut Disk, key: &str, value: Option<&str>) {
+    use kvproto::etcdserverpb::{DeleteRangeRequest, PutRequest};
+    let changes = match value {
+        Some(value) => {
+            let mut request = PutRequest::default();
+            request.set_key(key.as_bytes().to_vec());
+            request.set_value(value.as_bytes().to_vec());
+            disk.state.etcd().plan_put(&request).unwrap().0
+        }
+        None => {
+            let mut request = DeleteRangeRequest::default();
+            request.set_key(key.as_bytes().to_vec());
+            disk.state.etcd().plan_delete_range(&request).unwrap().0
+        }
+    };
+    disk.commit(changes.into_iter().map(Change::Etcd).collect());
+}
+
+fn etcd_text(disk: &Disk, key: &str) -> Option<String> {
+    let kv = disk.state.etcd().get(key.as_bytes())?;
+    Some(String::from_utf8(kv.get_value().to_vec()).unwrap())
+}
+
+fn own_gc_keyspace(disk: &mut Disk, name: &str) -> u32 {
+    let config = vec![("gc_management_type".to_owned(), "keyspace_level".to_owned())];
+    let planned = disk.state.keyspaces().plan_create(name, config, 5);
+    let (changes, meta) = planned.unwrap();
+    disk.commit(changes);
+    meta.get_id()
+}
+
 #[test]
 fn safe_points_and_barriers_survive_a_restart() {
     let mut disk = Disk::bootstrapped();
-    let now = Moment {
-        ts: 1000,
-        seconds: 10,
+    let keyspace = own_gc_keyspace(&mut disk, "own");
+    for (scope, id) in [
+        (NULL_KEYSPACE, "br"),
+        (keyspace, "br"),
+        (NULL_KEYSPACE, "native_br"),
+    ] {
+        let update = ServiceUpdate {
+            service_id: id,
+            ttl: 60,
+            safe_point: 300,
+        };
+        let (changes, _) = disk.state.plan_gc_service(scope, update, NOW).unwrap();
+        disk.commit(changes);
+    }
+    for scope in [NULL_KEYSPACE, keyspace] {
+        let (changes, reached) = disk.state.plan_gc_update(scope, 500, NOW).unwrap();
+        assert_eq!(reached, 300);
+        disk.commit(changes);
+    }
+    disk.commit(vec![Change::GcClaimed(true)]);
+    disk.restart();
+    for scope in [NULL_KEYSPACE, keyspace] {
+        assert_eq!(disk.state.gc().points(scope), Points { txn: 300, gc: 300 });
+        let (_, reached) = disk.state.plan_gc_update(scope, 500, NOW).unwrap();
+        assert_eq!(reached, 300);
+    }
+    assert!(disk.state.gc().is_claimed());
+    // What was planned but not written is as if it had never been asked for.
+    let (changes, deleted) = disk.state.plan_gc_delete_service("native_br").unwrap();
+    assert_eq!(
+        (changes.len(), deleted.map(|barrier| barrier.ts)),
+        (1, Some(300))
+    );
+    disk.restart();
+    let global = disk.state.gc().live_barriers(Place::Global, NOW).count();
+    assert_eq!(global, 1);
+    disk.commit(vec![Change::GcClaimed(false)]);
+    disk.restart();
+    assert!(!disk.state.gc().is_claimed());
+}
+
+#[test]
+fn the_copy_of_the_safe_point_follows_it() {
+    let mut disk = Disk::bootstrapped();
+    let keyspace = own_gc_keyspace(&mut disk, "own");
+    let key = "/tidb/store/gcworker/saved_safe_point";
+    let own_key = format!("/keyspaces/tidb/{keyspace}{key}");
+    assert_eq!(etcd_text(&disk, key), None);
+    let (changes, _) = disk.state.plan_gc_update(NULL_KEYSPACE, 500, NOW).unwrap();
+    disk.commit(changes);
+    let (changes, _) = disk.state.plan_gc_advance_txn(keyspace, 70, NOW).unwrap();
+    disk.commit(changes);
+    disk.restart();
+    assert_eq!(etcd_text(&disk, key).as_deref(), Some("500"));
+    assert_eq!(etcd_text(&disk, &own_key).as_deref(), Some("70"));
+    // Nothing moves, nothing is written.
+    let (changes, _) = disk.state.plan_gc_update(NULL_KEYSPACE, 400, NOW).unwrap();
+    assert_eq!(changes, []);
+}
+
+#[test]
+fn running_transactions_hold_the_safe_point_back() {
+    let mut disk = Disk::bootstrapped();
+    let keyspace = own_gc_keyspace(&mut disk, "own");
+    etcd_put(&mut disk, "/tidb/server/minstartts/b", Some("90"));
+    etcd_put(&mut disk, "/tidb/server/minstartts/a", Some("40"));
+    // Neither of these is below the prefix.
+    etcd_put(&mut disk, "/tidb/server/minstartts", Some("1"));
+    etcd_put(&mut disk, "/tidb/server/minstartts0", Some("1"));
+    let advance = |disk: &mut Disk, scope: u32, target: u64| {
+        let planned = disk.state.plan_gc_advance_txn(scope, target, NOW);
+        let (changes, advanced) = planned.unwrap();
+        disk.commit(changes);
+        (advanced.new, advanced.blocker)
     };
+    let (reached, blocker) = advance(&mut disk, NULL_KEYSPACE, 100);
+    assert_eq!(
+        (reached, blocker.as_str()),
+        (40, "min start ts /tidb/server/minstartts/a at 40")
+    );
+    etcd_put(&mut disk, "/tidb/server/minstartts/a", None);
+    assert_eq!(advance(&mut disk, NULL_KEYSPACE, 100).0, 90);
+    // A keyspace of its own has transactions of its own.
+    assert_eq!(advance(&mut disk, keyspace, 100).0, 100);
+    let own = format!("/keyspaces/tidb/{keyspace}/tidb/server/minstartts/x");
+    for unreadable in ["", "x", "-1", "99999999999999999999"] {
+        etcd_put(&mut disk, &own, Some(unreadable));
+        let (reached, blocker) = advance(&mut disk, keyspace, 200);
+        assert_eq!(reached, 100);
+        assert!(blocker.starts_with("unreadable min start ts"), "{blocker}");
+    }
+}
+
+#[test]
+fn scopes_are_those_of_keyspaces_with_points_of_their_own() {
+    let mut disk = Disk::bootstrapped();
+    let own = own_gc_keyspace(&mut disk, "own");
+    let state = &disk.state;
+    for caller in [Caller::User, Caller::Collector] {
+        for null in [None, Some(1 << 24), Some(u32::MAX)] {
+            assert_eq!(state.gc_scope(null, caller), Ok(NULL_KEYSPACE));
+        }
+        assert_eq!(state.gc_scope(Some(own), caller), Ok(own));
+        let unknown = state.gc_scope(Some((1 << 24) - 1), caller);
+        assert!(matches!(unknown, Err(Error::EntryNotFound(_))));
+    }
+    assert_eq!(state.gc_scope(Some(0), Caller::User), Ok(NULL_KEYSPACE));
+    assert!(state.gc_scope(Some(0), Caller::Collector).is_err());
+}
+
+#[test]
+fn the_own_run_stays_within_every_limit_and_stops_when_claimed() {
+    let mut disk = Disk::bootstrapped();
+    let run = |disk: &mut Disk, target: u64| {
+        let (changes, points) = disk.state.plan_gc_run(target, NOW).unwrap();
+        disk.commit(changes);
+        assert_eq!(disk.state.gc().points(NULL_KEYSPACE), points);
+        assert_eq!(points.txn, points.gc);
+        points.gc
+    };
+    assert_eq!(run(&mut disk, 100), 100);
+    assert_eq!(run(&mut disk, 50), 100);
+    etcd_put(&mut disk, "/tidb/server/minstartts/a", Some("150"));
+    let resolved = disk.state.plan_min_resolved(1, 130).unwrap();
+    disk.commit(resolved);
+    assert_eq!(run(&mut disk, 200), 130);
+    let resolved = disk.state.plan_min_resolved(1, 190).unwrap();
+    disk.commit(resolved);
+    assert_eq!(run(&mut disk, 200), 150);
+    etcd_put(&mut disk, "/tidb/server/minstartts/a", None);
     let (changes, _) = disk
         .state
         .gc()
-        .plan_service_update("br", 60, 300, now)
+        .plan_set_barrier(Place::Global, "br", 160, 60, NOW)
         .unwrap();
     disk.commit(changes);
-    let (changes, reached) = disk.state.gc().plan_update(500, now).unwrap();
-    assert_eq!(reached, 300);
+    assert_eq!(run(&mut disk, 200), 160);
+    disk.restart();
+    // Nobody has told yet what is resolved, but the barrier still stands.
+    assert_eq!(run(&mut disk, 200), 160);
+    disk.commit(vec![Change::BarrierDelete(Place::Global, "br".to_owned())]);
+    disk.commit(vec![Change::GcClaimed(true)]);
+    assert_eq!(run(&mut disk, 200), 160);
+    disk.commit(vec![Change::GcClaimed(false)]);
+    assert_eq!(run(&mut disk, 200), 200);
+    assert!(disk.state.plan_gc_run(NOW.ts + 1, NOW).is_err());
+    assert_eq!(PdState::default().plan_gc_run(5, NOW).unwrap().0, []);
+}
+
+#[test]
+fn the_external_timestamp_grows_up_to_the_present() {
+    let mut disk = Disk::bootstrapped();
+    assert_eq!(disk.state.external_ts(), 0);
+    for (ts, accepted) in [
+        (0, false),
+        (500, true),
+        (500, false),
+        (499, false),
+        (1001, false),
+        (u64::MAX, false),
+        (1000, true),
+    ] {
+        let planned = disk.state.plan_external_ts(ts, NOW);
+        assert_eq!(planned.is_ok(), accepted, "{ts}");
+        disk.commit(planned.unwrap_or_default());
+        disk.restart();
+    }
+    assert_eq!(disk.state.external_ts(), 1000);
+    let early = PdState::default().plan_external_ts(5, NOW);
+    assert_eq!(early, Err(Error::NotBootstrapped));
+}
+
+#[test]
+fn the_lowest_of_all_live_stores_is_resolved() {
+    let mut disk = Disk::bootstrapped();
+    let tell = |disk: &mut Disk, store_id, ts| {
+        let planned = disk.state.plan_min_resolved(store_id, ts);
+        planned.map(|changes| {
+            disk.commit(changes);
+            disk.state.stores().min_resolved_ts()
+        })
+    };
+    assert_eq!(tell(&mut disk, 1, 50), Ok(50));
+    let mut second = first_store();
+    second.set_id(4);
+    second.set_address("127.0.0.1:20161".to_owned());
+    let changes = disk.state.plan_put_store(second).unwrap();
+    disk.commit(changes);
+    // The second has not told yet, and what was told holds.
+    assert_eq!(tell(&mut disk, 1, 90), Ok(50));
+    assert_eq!(tell(&mut disk, 4, 70), Ok(70));
+    assert_eq!(tell(&mut disk, 4, 10), Ok(70));
+    let told = disk.state.stores().get(4).unwrap().min_resolved_ts();
+    assert_eq!(told, 10);
+    for unknown in [0, 9, u64::MAX] {
+        assert!(tell(&mut disk, unknown, 80).is_err());
+    }
+}
+
+#[test]
+fn the_size_of_the_cluster_changes_and_its_id_does_not() {
+    let mut disk = Disk::bootstrapped();
+    let mut asked = disk.state.cluster().unwrap().clone();
+    assert_eq!((asked.get_id(), asked.get_max_peer_count()), (77, 3));
+    asked.set_max_peer_count(5);
+    let changes = disk.state.plan_put_cluster(&asked).unwrap();
     disk.commit(changes);
     disk.restart();
-    let gc = disk.state.gc();
-    assert_eq!((gc.txn_safe_point(), gc.gc_safe_point()), (300, 300));
-    let (_, reached) = gc.plan_update(500, now).unwrap();
-    assert_eq!(reached, 300);
+    assert_eq!(disk.state.cluster().unwrap(), &asked);
+    asked.set_max_peer_count(0);
+    assert!(disk.state.plan_put_cluster(&asked).is_err());
+    asked.set_id(78);
+    assert!(disk.state.plan_put_cluster(&asked).is_err());
+}
+
+#[test]
+fn keyspaces_survive_a_restart() {
+    let mut disk = Disk::bootstrapped();
+    let id = own_gc_keyspace(&mut disk, "own");
+    let (changes, meta) = disk
+        .state
+        .keyspaces()
+        .plan_state(id, kvproto::keyspacepb::KeyspaceState::DISABLED, 9)
+        .unwrap();
+    disk.commit(changes);
+    disk.restart();
+    assert_eq!(disk.state.keyspaces().by_name("own").unwrap(), &meta);
+    assert_eq!(own_gc_keyspace(&mut disk, "next"), id + 1);
 }

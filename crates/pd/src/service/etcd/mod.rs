@@ -19,7 +19,7 @@ use crate::etcd::{EtcdChange, EtcdError, EtcdResult, EtcdState};
 use crate::{Error, Result};
 
 /// With which code each refusal goes out, as clients compare both code and words.
-fn status_code(error: &EtcdError) -> RpcStatusCode {
+pub(super) fn status_code(error: &EtcdError) -> RpcStatusCode {
     match error {
         EtcdError::EmptyKey
         | EtcdError::KeyNotFound
@@ -79,14 +79,17 @@ impl Shared {
     }
 
     /// Looks at the revisioned store; what is seen is on disk when this returns.
-    async fn read_etcd<R>(&self, look: impl FnOnce(&EtcdState) -> EtcdResult<R>) -> Result<R> {
+    pub(super) async fn read_etcd<R>(
+        &self,
+        look: impl FnOnce(&EtcdState) -> EtcdResult<R>,
+    ) -> Result<R> {
         self.check_running()?;
         let look = |state: &crate::state::PdState| Ok(look(state.etcd())?);
         self.cluster.read_durable(look).await
     }
 
     /// Changes the revisioned store by a request of `bytes`.
-    async fn change_etcd<R: Send + 'static>(
+    pub(super) async fn change_etcd<R: Send + 'static>(
         &self,
         bytes: u32,
         plan: impl FnOnce(&EtcdState) -> EtcdResult<(Vec<EtcdChange>, R)> + Send + 'static,

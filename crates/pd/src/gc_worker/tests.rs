@@ -1,0 +1,226 @@
+//! The worker over virtual hours: a whole placement driver without its ports, in one thread.
+
+use engine_mem::MemEngine;
+use kvproto::metapb::{Peer, Region, Store};
+use runtime::{ShutdownTrigger, Stepper, shutdown_pair};
+
+use super::*;
+use crate::etcd::EtcdLimits;
+use crate::gc::{Barrier, FOREVER, Place};
+use crate::meta_store::{EngineMetaStore, MetaStore};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Runs every 10 minutes for versions of an hour.
+const SCHEDULE: Schedule = Schedule {
+    life_time: Duration::from_secs(3600),
+    interval: Duration::from_secs(600),
+    reclaim: false,
+};
+
+struct World {
+    stepper: Stepper,
+    engine: MemEngine,
+    cluster: Cluster,
+    oracle: Arc<Oracle>,
+    _stop: ShutdownTrigger,
+}
+
+impl World {
+    fn start(stepper: Stepper, engine: MemEngine) -> World {
+        let runtime = stepper.runtime();
+        let store: Arc<dyn MetaStore> = Arc::new(EngineMetaStore::new(engine.clone()));
+        let (stop, stopped) = shutdown_pair();
+        let fatal: crate::FatalHandler = Arc::new(|reason| panic!("{reason}"));
+        let (cluster, _) = Cluster::start(
+            Arc::clone(&store),
+            EtcdLimits::default(),
+            fatal.clone(),
+            &runtime,
+            stopped.clone(),
+        )
+        .unwrap();
+        let (oracle, _) = Oracle::start(store, fatal, &runtime, stopped.clone()).unwrap();
+        let worker = run(
+            SCHEDULE,
+            cluster.clone(),
+            Arc::clone(&oracle),
+            runtime.clone(),
+            stopped,
+        );
+        drop(runtime.spawner.spawn(worker));
+        World {
+            stepper,
+            engine,
+            cluster,
+            oracle,
+            _stop: stop,
+        }
+    }
+
+    fn bootstrapped() -> World {
+        let stepper = Stepper::new(7);
+        // A day after the epoch, so that there is something before now.
+        stepper.virtual_clock().jump_unix(86_400_000_000_000);
+        let world = World::start(stepper, MemEngine::new());
+        let (mut store, mut region, mut peer) =
+            (Store::default(), Region::default(), Peer::default());
+        store.set_id(1);
+        store.set_address("a:1".to_owned());
+        store.set_version("8.5.5".to_owned());
+        region.set_id(2);
+        peer.set_id(3);
+        peer.set_store_id(1);
+        region.mut_peers().push(peer);
+        world.mutate(move |state| Ok((state.plan_bootstrap(1, store, region, 0)?, ())));
+        world
+    }
+
+    fn mutate<R: Send + 'static>(
+        &self,
+        plan: impl FnOnce(&PdState) -> Result<(Vec<Change>, R)> + Send + 'static,
+    ) -> R {
+        self.stepper.block_on(self.cluster.mutate(plan)).unwrap()
+    }
+
+    fn apply(&self, change: Change) {
+        self.mutate(move |_| Ok((vec![change], ())));
+    }
+
+    fn pass(&self, time: Duration) {
+        self.stepper.advance(time);
+        self.stepper.run_until_stalled();
+    }
+
+    /// How many minutes the safe point lies behind the clock.
+    fn minutes_behind(&self) -> u64 {
+        let points = self.cluster.read(|state| state.gc().points(NULL_KEYSPACE));
+        assert_eq!(points.txn, points.gc);
+        let now = self.stepper.clock().unix_millis();
+        (now - (points.gc >> 18)) / 60_000
+    }
+
+    fn safe_point(&self) -> u64 {
+        self.cluster
+            .read(|state| state.gc().points(NULL_KEYSPACE).gc)
+    }
+
+    /// The process ends without warning and starts anew.
+    fn restart(self) -> World {
+        let engine = self.engine.crash();
+        World::start(self.stepper, engine)
+    }
+}
+
+#[test]
+fn the_safe_point_follows_the_clock_at_a_distance() {
+    let world = World::bootstrapped();
+    world.pass(9 * MINUTE);
+    assert_eq!(world.safe_point(), 0, "somebody else may yet show up");
+    world.pass(2 * MINUTE);
+    let mut last = world.safe_point();
+    assert_ne!(last, 0);
+    for _ in 0..50 {
+        world.pass(7 * MINUTE);
+        let behind = world.minutes_behind();
+        assert!((60..=71).contains(&behind), "{behind} minutes");
+        assert!(world.safe_point() >= last);
+        last = world.safe_point();
+    }
+}
+
+#[test]
+fn restarts_neither_delay_runs_nor_move_the_point_back() {
+    let mut world = World::bootstrapped();
+    world.pass(11 * MINUTE);
+    let mut last = world.safe_point();
+    for _ in 0..30 {
+        world = world.restart();
+        assert_eq!(world.safe_point(), last);
+        world.pass(3 * MINUTE);
+        assert!(world.safe_point() >= last);
+        last = world.safe_point();
+        let behind = world.minutes_behind();
+        assert!((60..=74).contains(&behind), "{behind} minutes");
+    }
+}
+
+#[test]
+fn barriers_hold_it_until_they_run_out() {
+    let world = World::bootstrapped();
+    world.pass(11 * MINUTE);
+    let now = world.oracle.moment();
+    let barrier = Barrier {
+        ts: world.safe_point() + 5,
+        expires_at: now.seconds + 3600,
+    };
+    let forever = Barrier {
+        ts: now.ts,
+        expires_at: FOREVER,
+    };
+    let place = Place::Scope(NULL_KEYSPACE);
+    world.apply(Change::BarrierPut(place, "br".to_owned(), barrier));
+    world.apply(Change::BarrierPut(Place::Global, "cdc".to_owned(), forever));
+    world.pass(50 * MINUTE);
+    assert_eq!(world.safe_point(), barrier.ts);
+    world.pass(25 * MINUTE);
+    assert!(world.safe_point() > barrier.ts);
+    world.pass(500 * MINUTE);
+    assert_eq!(world.safe_point(), forever.ts);
+}
+
+#[test]
+fn whoever_claims_garbage_collection_has_it_for_good() {
+    let world = World::bootstrapped();
+    world.pass(11 * MINUTE);
+    let before = world.safe_point();
+    world.apply(Change::GcClaimed(true));
+    world.pass(500 * MINUTE);
+    assert_eq!(world.safe_point(), before);
+    let world = world.restart();
+    world.pass(500 * MINUTE);
+    assert_eq!(world.safe_point(), before);
+    world.apply(Change::GcClaimed(false));
+    world.pass(2 * MINUTE);
+    assert!((60..=62).contains(&world.minutes_behind()));
+}
+
+#[test]
+fn a_clock_that_jumps_does_not_run_ahead_of_the_timestamps() {
+    let world = World::bootstrapped();
+    world.pass(11 * MINUTE);
+    let before = world.safe_point();
+    // Back by a day: timestamps wait for the clock, and so does the safe point.
+    world.stepper.virtual_clock().jump_unix(-86_000_000_000_000);
+    world.pass(100 * MINUTE);
+    assert_eq!(world.safe_point(), before);
+    world.stepper.virtual_clock().jump_unix(86_000_000_000_000);
+    world.pass(2 * MINUTE);
+    assert!((60..=72).contains(&world.minutes_behind()));
+}
+
+#[test]
+fn nothing_is_due_before_there_is_a_past() {
+    let clock = Stepper::new(1).clock();
+    let age = Age {
+        started: clock.now(),
+        now: clock.now() + 100 * MINUTE,
+    };
+    let at = |millis: u64| Moment {
+        ts: millis << 18,
+        seconds: 0,
+    };
+    let points = |millis: u64| Points {
+        txn: millis << 18,
+        gc: 0,
+    };
+    assert_eq!(SCHEDULE.due(points(0), at(3_599_999), age), None);
+    assert_eq!(SCHEDULE.due(points(0), at(3_600_001), age), Some(1 << 18));
+    assert_eq!(SCHEDULE.due(points(1), at(4_200_000), age), None);
+    assert!(SCHEDULE.due(points(1), at(4_200_001), age).is_some());
+    let young = Age {
+        now: age.started,
+        ..age
+    };
+    assert_eq!(SCHEDULE.due(points(0), at(4_200_001), young), None);
+}
