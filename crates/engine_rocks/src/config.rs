@@ -21,6 +21,10 @@ pub struct Config {
     /// Bytes of the cache of blocks, indexes and filters, shared by the column families. The
     /// main knob of reads. Default 128 MiB.
     pub block_cache_size: ReadableSize,
+    /// Bytes of the write buffers of all column families together; when they are nearly used up the
+    /// largest is flushed early. 0 leaves only the sizes of each buffer; a server derives it from
+    /// `memory-usage-limit` instead. Default 0.
+    pub write_buffer_limit: ReadableSize,
     /// Bytes of one file of the engine's own log, of which three are kept. Default 1 MiB.
     pub info_log_max_size: ReadableSize,
     /// Long values and raw data.
@@ -77,6 +81,7 @@ impl Default for Config {
             max_open_files: 640,
             max_total_wal_size: ReadableSize::mb(64),
             block_cache_size: ReadableSize::mb(128),
+            write_buffer_limit: ReadableSize(0),
             info_log_max_size: ReadableSize::mb(1),
             defaultcf: CfConfig::default(),
             writecf: CfConfig::default(),
@@ -122,6 +127,10 @@ impl Config {
             1 << 20,
             4096 * GIB,
         );
+        if self.write_buffer_limit.0 != 0 {
+            let limit = bytes(self.write_buffer_limit);
+            within("write-buffer-limit".into(), limit, 4 << 20, 4096 * GIB);
+        }
         within(
             "info-log-max-size".into(),
             bytes(self.info_log_max_size),

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine_traits::{Cf, Error, Result};
@@ -35,13 +36,28 @@ pub(crate) struct Database {
     db: Db,
     cf_ids: CfIds,
     path: PathBuf,
-    cache: Cache,
-    cache_capacity: u64,
+    cache: BlockCache,
     /// Holds the statistics that the database counts in.
     options: Options,
     /// By column family; the local one's stays empty.
     filters: [Slot; Cf::ALL.len()],
     pub(crate) writes: AtomicU64,
+}
+
+/// The cache of blocks of an engine. Clones are the same cache.
+#[derive(Clone)]
+pub struct BlockCache {
+    cache: Cache,
+    capacity: Arc<AtomicU64>,
+}
+
+impl BlockCache {
+    /// Gives the cache another size; what does not fit any more is dropped.
+    pub fn set_capacity(&self, bytes: u64) {
+        let capacity = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.cache.clone().set_capacity(capacity);
+        self.capacity.store(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Database {
@@ -78,8 +94,10 @@ impl Database {
             db,
             cf_ids,
             path: path.to_owned(),
-            cache,
-            cache_capacity,
+            cache: BlockCache {
+                cache,
+                capacity: Arc::new(AtomicU64::new(cache_capacity)),
+            },
             options,
             filters,
             writes: AtomicU64::new(0),
@@ -108,11 +126,15 @@ impl Database {
     }
 
     pub(crate) fn cache_usage(&self) -> u64 {
-        self.cache.get_usage() as u64
+        self.cache.cache.get_usage() as u64
     }
 
     pub(crate) fn cache_capacity(&self) -> u64 {
-        self.cache_capacity
+        self.cache.capacity.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn block_cache(&self) -> BlockCache {
+        self.cache.clone()
     }
 
     /// A counter since the opening.
@@ -185,6 +207,9 @@ fn db_options(config: &Config) -> Result<Options> {
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_paranoid_checks(true);
     options.set_max_total_wal_size(config.max_total_wal_size.0);
+    // Zero means no limit there as well.
+    let buffers = usize::try_from(config.write_buffer_limit.0).unwrap_or(usize::MAX);
+    options.set_db_write_buffer_size(buffers);
     options.set_manifest_preallocation_size(64 << 10);
     options.set_max_manifest_file_size(16 << 20);
     options.set_max_background_jobs(config.max_background_jobs);

@@ -13,7 +13,7 @@ use rocksdb::statistics::Ticker;
 
 use crate::batch::RocksWriteBatch;
 use crate::config::Config;
-use crate::database::Database;
+use crate::database::{BlockCache, Database};
 use crate::error::from_rocks;
 use crate::estimate;
 use crate::iterator::RocksIterator;
@@ -41,6 +41,11 @@ impl RocksEngine {
     /// The directory.
     pub fn path(&self) -> &Path {
         self.database.path()
+    }
+
+    /// The cache of blocks, to give it another size. It does not keep the engine open.
+    pub fn block_cache(&self) -> BlockCache {
+        self.database.block_cache()
     }
 }
 

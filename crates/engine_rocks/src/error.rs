@@ -10,6 +10,8 @@ pub(crate) fn from_rocks(error: &rocksdb::Error) -> Error {
     let text = error.to_string();
     match error.kind() {
         ErrorKind::Corruption => Error::Corruption(text),
+        // The binding does not tell the subcode of a status, but the text begins with its name.
+        ErrorKind::IOError if text.contains("No space left on device") => Error::NoSpace(text),
         ErrorKind::IOError => Error::Io(text),
         ErrorKind::InvalidArgument => Error::InvalidArgument(text),
         // RocksDB says "incomplete" only where a limit of the caller stopped it.

@@ -14,5 +14,6 @@ mod owned;
 
 pub use batch::RocksWriteBatch;
 pub use config::{CfConfig, Config};
+pub use database::BlockCache;
 pub use engine::{RocksEngine, RocksSnapshot};
 pub use iterator::RocksIterator;

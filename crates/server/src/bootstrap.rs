@@ -2,8 +2,9 @@
 //!
 //! A store may crash between any two of these steps, so each one finds out what was done before:
 //!
-//! 1. The identity (cluster id, store id) is written to an engine that must be empty. From then on
-//!    the data belongs to that cluster, and a placement driver of another one is refused.
+//! 1. The identity (cluster id, store id, format of the data) is written to an engine that must be empty. From then on
+//!    the data belongs to that cluster, and a placement driver of another one is refused; so is a
+//!    configuration of another format, unless nothing is stored that depends on it.
 //! 2. When the cluster has no region yet, a region with one peer is prepared: the region itself, its
 //!    state and its apply state go to disk together with a mark that says "prepared, not agreed".
 //! 3. The placement driver is asked to bootstrap the cluster with this store and this region. Its
@@ -14,6 +15,7 @@
 //! Each write is synced before the next step: a region that the placement driver knows must never
 //! be one that this store forgot.
 
+use api_version::ApiVersion;
 use engine_traits::{
     Cf, EngineIterator as _, IterOptions, KvEngine, WriteBatch as _, WriteOptions,
 };
@@ -43,11 +45,12 @@ pub struct Identity {
 }
 
 /// Finds or creates the identity of the store in `engine` and its region. `store` describes the store
-/// to the placement driver; its id is filled in here.
+/// to the placement driver; its id is filled in here. The data is in `format` afterwards.
 pub(crate) async fn bootstrap<E: KvEngine>(
     engine: &E,
     pd: &dyn PdClient,
     mut store: metapb::Store,
+    format: ApiVersion,
 ) -> Result<Identity> {
     let cluster_id = pd.cluster_id();
     let store_id = match read_ident(engine)? {
@@ -58,11 +61,18 @@ pub(crate) async fn bootstrap<E: KvEngine>(
                     pd: cluster_id,
                 });
             }
-            ident.get_store_id()
+            let store_id = ident.get_store_id();
+            adopt_format(engine, ident, format)?;
+            store_id
         }
         None => {
             let store_id = pd.alloc_id(1).await?;
-            write_ident(engine, cluster_id, store_id)?;
+            require_empty(engine)?;
+            let mut ident = raft_serverpb::StoreIdent::default();
+            ident.set_cluster_id(cluster_id);
+            ident.set_store_id(store_id);
+            ident.set_api_version(format.into());
+            write_ident(engine, &ident)?;
             tracing::info!(cluster_id, store_id, "store identity written");
             store_id
         }
@@ -168,18 +178,66 @@ fn read_ident<E: KvEngine>(engine: &E) -> Result<Option<raft_serverpb::StoreIden
     read(engine, Cf::Default, keys::STORE_IDENT_KEY)
 }
 
-fn write_ident<E: KvEngine>(engine: &E, cluster_id: u64, store_id: u64) -> Result<()> {
+fn require_empty<E: KvEngine>(engine: &E) -> Result<()> {
     for cf in Cf::ALL {
         if engine.iter(cf, IterOptions::default())?.seek_to_first()? {
             return Err(Error::NotEmpty { cf: cf.name() });
         }
     }
-    let mut ident = raft_serverpb::StoreIdent::default();
-    ident.set_cluster_id(cluster_id);
-    ident.set_store_id(store_id);
+    Ok(())
+}
+
+fn write_ident<E: KvEngine>(engine: &E, ident: &raft_serverpb::StoreIdent) -> Result<()> {
     let mut batch = engine.write_batch();
-    batch.put(Cf::Default, keys::STORE_IDENT_KEY, &bytes(&ident)?);
+    batch.put(Cf::Default, keys::STORE_IDENT_KEY, &bytes(ident)?);
     Ok(engine.write(batch, &SYNCED)?)
+}
+
+/// Takes the data over into `format`, when it is in another one and nothing in it depends on that.
+fn adopt_format<E: KvEngine>(
+    engine: &E,
+    mut ident: raft_serverpb::StoreIdent,
+    format: ApiVersion,
+) -> Result<()> {
+    let stored = ApiVersion::from(ident.get_api_version());
+    if stored == format {
+        return Ok(());
+    }
+    if let Some(cf) = data_of_one_format(engine, stored, format)? {
+        return Err(Error::FormatMismatch {
+            stored,
+            configured: format,
+            cf: cf.name(),
+        });
+    }
+    ident.set_api_version(format.into());
+    write_ident(engine, &ident)?;
+    tracing::info!(?stored, ?format, "the format of the data was changed");
+    Ok(())
+}
+
+/// A column family with data that the two formats keep differently. Keys of TiDB are the same in V1 and V2.
+/// A store of V1 with time to live holds raw data only, so it takes over nothing and gives nothing away.
+fn data_of_one_format<E: KvEngine>(
+    engine: &E,
+    stored: ApiVersion,
+    wanted: ApiVersion,
+) -> Result<Option<Cf>> {
+    // TiDB's keys begin with `m` or `t`, and a key begins with the same byte encoded.
+    let beside_tidb: &[(&[u8], &[u8])] = &[(b"", b"m"), (b"n", b"t"), (b"u", b"")];
+    let ranges = match [stored, wanted].contains(&ApiVersion::V1ttl) {
+        true => &[(&b""[..], &b""[..])],
+        false => beside_tidb,
+    };
+    for cf in Cf::DATA {
+        for (start, end) in ranges {
+            let within = IterOptions::between(keys::data_key(start), keys::data_end_key(end));
+            if engine.iter(cf, within)?.seek_to_first()? {
+                return Ok(Some(cf));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The region of this store. Without replication there is exactly one.

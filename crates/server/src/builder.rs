@@ -9,6 +9,7 @@ use grpcio::{ChannelBuilder, Environment, ResourceQuota, ServerBuilder};
 use kvproto::healthpb::create_health;
 use kvproto::tikvpb::{Tikv, create_tikv};
 use online_config::ReadableSize;
+use security::Security;
 use service::HealthService;
 
 use crate::config::ServerConfig;
@@ -29,10 +30,11 @@ pub struct BuilderFactory<S> {
     more: Vec<ServiceFactory>,
     config: ServerConfig,
     memory_quota: u64,
+    security: Security,
 }
 
 impl<S: Tikv + Send + Clone + 'static> BuilderFactory<S> {
-    /// For `kv_service`, within the limits of `config` and `memory_quota` bytes of buffers.
+    /// For `kv_service`, within the limits of `config` and `memory_quota` bytes of buffers, plain.
     pub fn new(
         kv_service: S,
         health: HealthService,
@@ -46,7 +48,15 @@ impl<S: Tikv + Send + Clone + 'static> BuilderFactory<S> {
             more,
             config,
             memory_quota,
+            security: Security::disabled(),
         }
+    }
+
+    /// Lets the servers refuse calls of clients that are not on the lists of `security`.
+    #[must_use]
+    pub fn with_security(mut self, security: Security) -> Self {
+        self.security = security;
+        self
     }
 }
 
@@ -75,7 +85,7 @@ impl<S: Tikv + Send + Clone + 'static> GrpcBuilderFactory for BuilderFactory<S> 
         for factory in &self.more {
             builder = builder.register_service(factory());
         }
-        builder
+        self.security.guard(builder)
     }
 }
 

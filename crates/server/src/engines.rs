@@ -22,7 +22,16 @@ pub trait Engines {
 
     /// Opens the engine of the embedded placement driver.
     fn open_pd(&self, path: &Path, config: &Config) -> Result<Self::Pd>;
+
+    /// How the cache of `engine` gets another size in bytes while it is in use; none when it cannot.
+    fn resize_cache(&self, engine: &Self::Kv) -> Option<ResizeCache> {
+        let _ = engine;
+        None
+    }
 }
+
+/// Gives a cache its size in bytes.
+pub type ResizeCache = Box<dyn Fn(u64) + Send + Sync>;
 
 /// RocksDB in the data directory.
 #[derive(Clone, Copy, Debug)]
@@ -38,5 +47,10 @@ impl Engines for RocksEngines {
 
     fn open_pd(&self, path: &Path, _: &Config) -> Result<RocksEngine> {
         Ok(RocksEngine::open(path, &Config::pd_engine())?)
+    }
+
+    fn resize_cache(&self, engine: &RocksEngine) -> Option<ResizeCache> {
+        let cache = engine.block_cache();
+        Some(Box::new(move |bytes| cache.set_capacity(bytes)))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use api_version::ApiVersion;
+
 use crate::config::Problem;
 
 /// The result of starting or running a node.
@@ -21,6 +23,17 @@ pub enum Error {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The configuration file cannot be written.
+    #[error("cannot write configuration file {}: {error}", path.display())]
+    WriteConfig {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error("security: {0}")]
+    Security(#[from] security::Error),
     /// The data directory cannot be used.
     #[error("data directory {}: {reason}", path.display())]
     DataDir {
@@ -67,6 +80,21 @@ pub enum Error {
         stored: u64,
         /// The cluster id of the placement driver.
         pd: u64,
+    },
+    /// The data is in another format than the configuration says.
+    #[error(
+        "the data directory is in format {stored:?}, and the configuration (storage.api-version, \
+         storage.enable-ttl) asks for {configured:?}; the format cannot be changed, because column \
+         family {cf} holds data that the two keep differently; use another data directory, or the \
+         configuration of format {stored:?}"
+    )]
+    FormatMismatch {
+        /// The format on disk.
+        stored: ApiVersion,
+        /// The format of the configuration.
+        configured: ApiVersion,
+        /// The first column family with such data.
+        cf: &'static str,
     },
     /// The engine holds data without an identity.
     #[error("the engine has no store identity, but column family {cf} is not empty")]

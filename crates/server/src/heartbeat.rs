@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use concurrency_manager::ConcurrencyManager;
@@ -16,12 +17,48 @@ use runtime::{Instant, Runtime, Shutdown};
 use txn_types::TimeStamp;
 
 use crate::bootstrap::Identity;
+use crate::config::RaftstoreConfig;
 use crate::{metrics, sys};
 
 /// How far beyond the last known timestamp of the oracle a client's may lie.
 const MAX_TS_DRIFT: Duration = Duration::from_secs(60);
 /// How often that bound is renewed.
 const MAX_TS_SYNC_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How often reports leave, in milliseconds; may change.
+#[derive(Debug)]
+pub(crate) struct Intervals {
+    store: AtomicU64,
+    region: AtomicU64,
+}
+
+impl Intervals {
+    /// Those of the configuration.
+    pub(crate) fn new(config: &RaftstoreConfig) -> Self {
+        let intervals = Intervals {
+            store: AtomicU64::new(0),
+            region: AtomicU64::new(0),
+        };
+        intervals.set(config);
+        intervals
+    }
+
+    /// Takes new ones, from the next report on.
+    pub(crate) fn set(&self, config: &RaftstoreConfig) {
+        let store = config.pd_store_heartbeat_tick_interval.as_millis();
+        let region = config.pd_heartbeat_tick_interval.as_millis();
+        self.store.store(store, Ordering::Relaxed);
+        self.region.store(region, Ordering::Relaxed);
+    }
+
+    fn store(&self) -> Duration {
+        Duration::from_millis(self.store.load(Ordering::Relaxed))
+    }
+
+    fn region(&self) -> Duration {
+        Duration::from_millis(self.region.load(Ordering::Relaxed))
+    }
+}
 
 /// Everything that the loops read.
 pub(crate) struct Heartbeats<E> {
@@ -33,10 +70,8 @@ pub(crate) struct Heartbeats<E> {
     pub(crate) data_dir: PathBuf,
     /// Space that the store may use; 0 for all of the disk.
     pub(crate) capacity: u64,
-    /// Between two reports of the store.
-    pub(crate) store_interval: Duration,
-    /// Between two reports of the region.
-    pub(crate) region_interval: Duration,
+    /// How often it is reported; looked at after each report.
+    pub(crate) intervals: Arc<Intervals>,
     /// The term that reports carry.
     pub(crate) term: u64,
     /// Takes the bound on timestamps.
@@ -78,7 +113,7 @@ impl<E: KvEngine> Heartbeats<E> {
             if let Err(error) = self.pd.store_heartbeat(stats).await {
                 tracing::warn!(%error, "store heartbeat failed");
             }
-            if !self.pause(self.store_interval).await {
+            if !self.pause(self.intervals.store()).await {
                 return;
             }
         }
@@ -121,7 +156,7 @@ impl<E: KvEngine> Heartbeats<E> {
                 tracing::warn!(%error, "region heartbeat failed");
             }
             last = now;
-            if !self.pause(self.region_interval).await {
+            if !self.pause(self.intervals.region()).await {
                 return;
             }
         }

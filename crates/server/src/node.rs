@@ -7,34 +7,38 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use api_version::ApiV1;
+use api_version::{ApiV1, ApiV1Ttl, ApiV2, ApiVersion, KvFormat};
 use concurrency_manager::ConcurrencyManager;
-use engine_traits::KvEngine;
+use engine_traits::{Cf, KvEngine};
 use futures::channel::mpsc;
 use futures::{FutureExt as _, StreamExt as _};
 use grpcio::{EnvBuilder, Environment};
 use kv::{Engine as _, LocalEngine, LocalRegion, OnFatal, Snapshot as _, SnapshotContext};
 use lock_manager::NoWaiters;
-use parking_lot::Mutex;
 use pd_client::{PdClient, RpcClient};
 use runtime::{Runtime, ShutdownTrigger, shutdown_pair};
-use service::{HealthService, ServiceIdentity};
-use storage::Storage;
+use security::{ClientCertificate, HttpVersions, Security};
+use service::{HealthService, ServiceIdentity, SlowLog};
+use storage::{CausalTs, Storage, TsoSource};
 use yatp::Pool;
 
 use crate::bootstrap::{Identity, bootstrap};
 use crate::builder::ServiceFactory;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::disk_watch::DiskWatch;
 use crate::engines::{Engines, RocksEngines};
-use crate::heartbeat::{Heartbeats, first_max_ts_limit, store_description};
+use crate::heartbeat::{Heartbeats, Intervals, first_max_ts_limit, store_description};
 use crate::net::{self, Reservation};
+use crate::node_state::NodeState;
+use crate::online::ConfigController;
 use crate::server::{Server, ServerOptions};
-use crate::status_server::{StatusServer, StatusSource};
+use crate::status::{HeapProfiler, StatusOptions, StatusServer};
 use crate::{Error, Result, sys};
 
 /// How long a stop waits for threads that hold the engine.
@@ -60,6 +64,9 @@ pub struct NodeBuilder {
     config: Config,
     services: Vec<ServiceFactory>,
     on_fatal: OnFatal,
+    log: Option<Arc<logger::Guard>>,
+    config_file: Option<PathBuf>,
+    heap: Option<Arc<dyn HeapProfiler>>,
 }
 
 impl NodeBuilder {
@@ -74,7 +81,32 @@ impl NodeBuilder {
             config,
             services: Vec::new(),
             on_fatal,
+            log: None,
+            config_file: None,
+            heap: None,
         }
+    }
+
+    /// Lets changes of the configuration reach the log of the process: its level and redaction.
+    /// Without it these keys cannot change.
+    #[must_use]
+    pub fn log(mut self, log: Arc<logger::Guard>) -> Self {
+        self.log = Some(log);
+        self
+    }
+
+    /// Writes changes of the configuration to this file, from which it was read.
+    #[must_use]
+    pub fn config_file(mut self, path: PathBuf) -> Self {
+        self.config_file = Some(path);
+        self
+    }
+
+    /// Lets the status server show who holds the memory of the process.
+    #[must_use]
+    pub fn heap_profiler(mut self, heap: Arc<dyn HeapProfiler>) -> Self {
+        self.heap = Some(heap);
+        self
     }
 
     /// Replaces the end of the process after an engine failure.
@@ -102,10 +134,12 @@ impl NodeBuilder {
         if !problems.is_empty() {
             return Err(Error::Config(problems));
         }
+        let security = Security::new(&self.config.security.tls)?;
         let data_dir = DataDir::open(&self.config.storage.data_dir)?;
         let threads = self.config.server.background_thread_count;
         let runtime = Runtime::system("node", threads).map_err(Error::Thread)?;
-        let mut parts = Parts::new(runtime, data_dir);
+        let config = ConfigController::new(self.config.clone(), self.config_file.clone());
+        let mut parts = Parts::new(runtime, security, data_dir, NodeState::new(config));
         match futures::executor::block_on(parts.start(self, engines)) {
             Ok((addrs, identity)) => Ok(Node {
                 addrs,
@@ -192,10 +226,27 @@ impl GrpcThreads {
     }
 }
 
+/// What storage stands on.
+struct Below<E: KvEngine> {
+    local: LocalEngine<E>,
+    concurrency: ConcurrencyManager,
+    pd: Arc<dyn PdClient>,
+}
+
+/// Versions of raw keys come from the placement driver.
+fn timestamps_of(pd: Arc<dyn PdClient>) -> TsoSource {
+    Arc::new(move |count| {
+        let asked = pd.get_tso(count);
+        async move { asked.await.map_err(|error| error.to_string()) }.boxed()
+    })
+}
+
 /// What is running.
 struct Parts {
     runtime: Runtime,
+    security: Security,
     state: Arc<NodeState>,
+    slow_log: SlowLog,
     status: Option<StatusServer>,
     pd_server: Option<pd::Server>,
     pd_client: Option<RpcClient>,
@@ -209,10 +260,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(runtime: Runtime, data_dir: DataDir) -> Parts {
+    fn new(runtime: Runtime, security: Security, data_dir: DataDir, state: NodeState) -> Parts {
         Parts {
             runtime,
-            state: Arc::new(NodeState::default()),
+            security,
+            state: Arc::new(state),
+            slow_log: SlowLog::default(),
             status: None,
             pd_server: None,
             pd_client: None,
@@ -234,9 +287,16 @@ impl Parts {
             config,
             services,
             on_fatal,
+            log,
+            heap,
+            ..
         } = builder;
         let started = self.runtime.clock.unix_millis() / 1000;
-        *self.state.config.lock() = serde_json::to_value(&config).unwrap_or_default();
+        let memory = config.memory_plan();
+        if memory.total() > memory.limit {
+            tracing::warn!(?memory, "the parts are set to more than memory-usage-limit");
+        }
+        self.take_changes(&config, log);
         let reserved = Reservation::new("server.addr", &config.server.addr)?;
         let mut addrs = Addrs {
             advertised: net::advertised(config.server.advertised(), reserved.addr()),
@@ -244,8 +304,17 @@ impl Parts {
             ..Addrs::default()
         };
         if !config.server.status_addr.is_empty() {
-            let source: Arc<dyn StatusSource> = self.state.clone();
-            let status = StatusServer::start(&config.server.status_addr, source, &self.runtime)?;
+            let options = StatusOptions {
+                node: self.state.clone(),
+                // Monitors may look without a certificate; the paths that tell more ask for one.
+                acceptor: self.security.http_acceptor(
+                    &self.runtime,
+                    ClientCertificate::Optional,
+                    HttpVersions::One,
+                ),
+                heap,
+            };
+            let status = StatusServer::start(&config.server.status_addr, options, &self.runtime)?;
             addrs.advertised_status =
                 net::advertised(config.server.advertised_status(), status.addr());
             addrs.status = Some(status.addr());
@@ -255,10 +324,12 @@ impl Parts {
         let pd_client = self.connect_pd(&addrs.pd).await?;
 
         let engine = engines.open_kv(&self.data_dir.kv(), &config)?;
+        self.resize_cache_on_change(&engines, &engine);
         self.state.engine.store(true, Ordering::Relaxed);
         let pd: Arc<dyn PdClient> = Arc::new(pd_client);
+        let format = config.storage.format();
         let description = store_description(&config, &addrs, started);
-        let identity = bootstrap(&engine, pd.as_ref(), description).await?;
+        let identity = bootstrap(&engine, pd.as_ref(), description, format).await?;
 
         let concurrency = self.concurrency_manager(&config, pd.as_ref()).await?;
         let local = LocalEngine::new(
@@ -274,18 +345,57 @@ impl Parts {
         );
         let closing = local.clone();
         self.close_engine = Some(async move { closing.close().await }.boxed());
-        self.start_heartbeats(&config, &identity, &concurrency, pd, &local)
+        self.start_heartbeats(&config, &identity, &concurrency, pd.clone(), &local)
             .await?;
-        let storage = self.storage(&config, local, concurrency)?;
-        self.serve(&config, services, &identity, storage, reserved.addr())?;
+        let below = Below {
+            local,
+            concurrency,
+            pd,
+        };
+        let addr = reserved.addr();
+        match format {
+            ApiVersion::V1ttl => {
+                self.serve::<_, ApiV1Ttl>(&config, services, &identity, below, addr)?;
+            }
+            ApiVersion::V2 => self.serve::<_, ApiV2>(&config, services, &identity, below, addr)?,
+            // No configuration asks for V3.
+            ApiVersion::V1 | ApiVersion::V3 => {
+                self.serve::<_, ApiV1>(&config, services, &identity, below, addr)?;
+            }
+        }
         drop(reserved);
-        *self.state.identity.lock() = Some(identity.clone());
+        self.state.set_identity(identity.clone());
         self.state.serving.store(true, Ordering::Relaxed);
         Ok((addrs, identity))
     }
 }
 
 impl Parts {
+    /// Lets changes of the configuration reach the log of the process and the slow log.
+    fn take_changes(&self, config: &Config, log: Option<Arc<logger::Guard>>) {
+        self.slow_log.set_threshold(config.slow_log_threshold.0);
+        let controller = self.state.config();
+        let slow_log = self.slow_log.clone();
+        controller.register(&["slow-log-threshold"], move |config| {
+            slow_log.set_threshold(config.slow_log_threshold.0);
+        });
+        if let Some(log) = log {
+            controller.register(&["log.level", "security.redact-info-log"], move |config| {
+                log.set_level(config.log.level);
+                logger::set_redact_mode(config.security.redact_mode());
+            });
+        }
+    }
+
+    /// Lets changes of the configuration reach the cache of the engine.
+    fn resize_cache_on_change<E: Engines>(&self, engines: &E, engine: &E::Kv) {
+        if let Some(resize) = engines.resize_cache(engine) {
+            let keys = &["storage.block-cache.capacity"];
+            let controller = self.state.config();
+            controller.register(keys, move |config| resize(config.memory_plan().block_cache));
+        }
+    }
+
     /// Starts the embedded placement driver, unless there is another. Returns the addresses.
     fn start_pd<E: Engines>(
         &mut self,
@@ -308,6 +418,7 @@ impl Parts {
             client_urls: vec![reserved.addr().to_string()],
             advertise_client_urls: vec![net::advertised(advertised, reserved.addr())],
             version: crate::COMPATIBLE_VERSION.to_owned(),
+            security: self.security.clone(),
             on_fatal,
             ..pd::PdConfig::default()
         };
@@ -323,7 +434,8 @@ impl Parts {
         let env = threads.env.clone();
         self.threads.push(threads);
         let config = pd_client::Config::new(endpoints.to_vec());
-        let client = RpcClient::connect(config, env, &self.runtime).await?;
+        let security = self.security.clone();
+        let client = RpcClient::connect(config, security, env, &self.runtime).await?;
         self.pd_client = Some(client.clone());
         self.state.pd.store(true, Ordering::Relaxed);
         Ok(client)
@@ -359,13 +471,29 @@ impl Parts {
         let (trigger, shutdown) = shutdown_pair();
         self.heartbeats = Some(trigger);
         let raftstore = &config.raftstore;
+        let watch = DiskWatch {
+            local: local.clone(),
+            data_dir: self.data_dir.path().to_owned(),
+            capacity: raftstore.capacity.0,
+            reserve: config.storage.reserve_space.0,
+            runtime: self.runtime.clone(),
+            shutdown: shutdown.clone(),
+        };
+        watch.start();
+        let intervals = Arc::new(Intervals::new(raftstore));
+        let changed = intervals.clone();
+        let keys = &[
+            "raftstore.pd-heartbeat-tick-interval",
+            "raftstore.pd-store-heartbeat-tick-interval",
+        ];
+        let controller = self.state.config();
+        controller.register(keys, move |config| changed.set(&config.raftstore));
         let heartbeats = Heartbeats {
             identity: identity.clone(),
             engine: local.kv_engine().clone(),
             data_dir: self.data_dir.path().to_owned(),
             capacity: raftstore.capacity.0,
-            store_interval: raftstore.pd_store_heartbeat_tick_interval.0,
-            region_interval: raftstore.pd_heartbeat_tick_interval.0,
+            intervals: intervals.clone(),
             term: snapshot.term().map_or(0, NonZeroU64::get),
             concurrency: concurrency.clone(),
             pd,
@@ -376,16 +504,24 @@ impl Parts {
         Ok(())
     }
 
-    fn storage<E: KvEngine>(
+    fn storage<E: KvEngine, F: KvFormat>(
         &mut self,
         config: &Config,
-        local: LocalEngine<E>,
-        concurrency: ConcurrencyManager,
-    ) -> Result<Storage<LocalEngine<E>, NoWaiters, ApiV1>> {
-        let settings = &config.storage.storage;
+        below: Below<E>,
+    ) -> Result<Storage<LocalEngine<E>, NoWaiters, F>> {
+        let Below {
+            local,
+            concurrency,
+            pd,
+        } = below;
+        // Only now: the data has been found to be in this format.
+        if let Some(filter) = storage::expiry_filter::<F>(&self.runtime.clock) {
+            local.filter_compactions(Cf::Default, filter)?;
+        }
+        let settings = &config.storage();
         let reads = self.pool("unified-read", config.readpool.threads())?;
         let commands = self.pool("sched-worker", settings.scheduler_threads(sys::cpu_count()))?;
-        Ok(Storage::new(
+        let storage = Storage::new(
             local,
             NoWaiters,
             concurrency,
@@ -393,7 +529,12 @@ impl Parts {
             reads,
             commands,
             settings,
-        ))
+        );
+        Ok(if F::HAS_VERSIONS {
+            storage.with_causal_ts(CausalTs::new(timestamps_of(pd), &self.runtime))
+        } else {
+            storage
+        })
     }
 
     fn pool(&mut self, name: &str, threads: usize) -> Result<Pool> {
@@ -405,22 +546,25 @@ impl Parts {
         Ok(pool)
     }
 
-    fn serve<E: KvEngine>(
+    fn serve<E: KvEngine, F: KvFormat>(
         &mut self,
         config: &Config,
         services: Vec<ServiceFactory>,
         identity: &Identity,
-        storage: Storage<LocalEngine<E>, NoWaiters, ApiV1>,
+        below: Below<E>,
         addr: SocketAddr,
     ) -> Result<()> {
+        let storage = self.storage::<E, F>(config, below)?;
         let threads = GrpcThreads::new("grpc-server", config.server.grpc_threads());
         let env = threads.env.clone();
         self.threads.push(threads);
         let options = ServerOptions {
             config: config.server.clone(),
-            memory_quota: config.grpc_memory_quota(),
+            memory_quota: config.memory_plan().grpc,
             addr,
+            security: self.security.clone(),
             more: services,
+            slow_log: self.slow_log.clone(),
         };
         let identity = ServiceIdentity {
             cluster_id: identity.cluster_id,
@@ -459,39 +603,5 @@ impl Parts {
             status.shutdown().await;
         }
         self.runtime.shutdown();
-    }
-}
-
-/// What the status server reads.
-#[derive(Default)]
-struct NodeState {
-    config: Mutex<serde_json::Value>,
-    identity: Mutex<Option<Identity>>,
-    engine: AtomicBool,
-    pd: AtomicBool,
-    serving: AtomicBool,
-}
-
-impl StatusSource for NodeState {
-    fn status(&self) -> serde_json::Value {
-        let identity = self.identity.lock();
-        serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "compatible_version": crate::COMPATIBLE_VERSION,
-            "cluster_id": identity.as_ref().map(|identity| identity.cluster_id),
-            "store_id": identity.as_ref().map(|identity| identity.store_id),
-        })
-    }
-
-    fn config(&self) -> serde_json::Value {
-        self.config.lock().clone()
-    }
-
-    fn readiness(&self) -> Vec<(&'static str, bool)> {
-        vec![
-            ("placement_driver", self.pd.load(Ordering::Relaxed)),
-            ("engine", self.engine.load(Ordering::Relaxed)),
-            ("serving", self.serving.load(Ordering::Relaxed)),
-        ]
     }
 }

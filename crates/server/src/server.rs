@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_version::KvFormat;
-use grpcio::{Environment, ServerCredentials};
+use grpcio::Environment;
 use kv::Engine;
 use lock_manager::LockManager;
 use runtime::Runtime;
+use security::Security;
 use service::{HealthService, InFlight, Service, ServiceIdentity, ServingStatus, SlowLog};
 use storage::Storage;
 
@@ -32,6 +33,8 @@ pub struct ServerOptions {
     pub memory_quota: u64,
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Certificates of the port.
+    pub security: Security,
     /// Services beside those of the store.
     pub more: Vec<ServiceFactory>,
     /// Hears of slow requests.
@@ -62,6 +65,7 @@ impl Server {
             config,
             memory_quota,
             addr,
+            security,
             more,
             slow_log,
         } = options;
@@ -72,12 +76,14 @@ impl Server {
             .with_slow_log(slow_log)
             .with_message_bytes_max(message_bytes_max.unwrap_or(usize::MAX));
         let in_flight = service.in_flight();
-        let factory = BuilderFactory::new(service, health.clone(), more, config, memory_quota);
+        let credentials = security.server_credentials();
+        let factory = BuilderFactory::new(service, health.clone(), more, config, memory_quota)
+            .with_security(security);
         let mut grpc = factory
             .create_builder(env)
             .build()
             .map_err(|error| Error::Grpc(error.to_string()))?;
-        grpc.add_listening_port(addr.to_string(), ServerCredentials::insecure())
+        grpc.add_listening_port(addr.to_string(), credentials)
             .map_err(|error| Error::Grpc(format!("cannot listen on {addr}: {error}")))?;
         Ok(Server {
             grpc,

@@ -2,14 +2,17 @@
 #![doc = include_str!("../README.md")]
 
 mod flags;
+mod heap;
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use server::config::{Config, Loaded};
 use server::signal::StopSignals;
-use server::{Error, Node, signal};
+use server::{Error, NodeBuilder, signal};
 
 use crate::flags::Flags;
 
@@ -17,13 +20,15 @@ use crate::flags::Flags;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Small when idle: freed memory goes back to the system after two seconds, by a thread of
-/// jemalloc's own; few arenas, because a server with few threads needs no more.
+/// jemalloc's own; few arenas, because a server with few threads needs no more. The heap can be
+/// profiled, but is not until somebody asks (`heap`).
 // SAFETY: jemalloc reads a C string under this name at its start; the bytes are static and end with a zero, and a
 // reference to an array is a thin pointer to its first byte.
 #[allow(unsafe_code, non_upper_case_globals)]
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static malloc_conf: &[u8; 82] =
-    b"background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0,narenas:4,tcache:true\0";
+pub static malloc_conf: &[u8; 110] =
+    b"background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0,narenas:4,\
+tcache:true,prof:true,prof_active:false\0";
 
 const SUCCESS: i32 = 0;
 const FAILURE: i32 = 1;
@@ -56,6 +61,7 @@ fn run(flags: Flags) -> anyhow::Result<i32> {
         },
     };
     let check_only = flags.config_check;
+    let config_file = flags.config.clone();
     flags.apply(&mut config);
     let problems = config.validate();
     if !problems.is_empty() {
@@ -69,13 +75,14 @@ fn run(flags: Flags) -> anyhow::Result<i32> {
         return Ok(SUCCESS);
     }
 
-    let _log = logger::init(config.logger()).context("cannot open the log")?;
+    let log = logger::init(config.logger()).context("cannot open the log")?;
+    let log = Arc::new(log);
     logger::log_panics();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     let log_is_elsewhere = !config.log.file.filename.is_empty();
-    if let Err(error) = serve(config) {
+    if let Err(error) = serve(config, config_file, log) {
         tracing::error!(error = format!("{error:#}"), "the server stops");
         if log_is_elsewhere {
             say(&mut std::io::stderr(), &format!("tikv-server: {error:#}"));
@@ -85,7 +92,11 @@ fn run(flags: Flags) -> anyhow::Result<i32> {
     Ok(SUCCESS)
 }
 
-fn serve(config: Config) -> anyhow::Result<()> {
+fn serve(
+    config: Config,
+    config_file: Option<PathBuf>,
+    log: Arc<logger::Guard>,
+) -> anyhow::Result<()> {
     let stop_within = config.server.graceful_shutdown_timeout.0 + Duration::from_secs(1);
     let data_dir = config.storage.data_dir.clone();
     tracing::info!(
@@ -95,7 +106,13 @@ fn serve(config: Config) -> anyhow::Result<()> {
         "starting"
     );
     let signals = StopSignals::register().context("cannot handle signals")?;
-    let node = Node::start(config)?;
+    let mut builder = NodeBuilder::new(config)
+        .log(log)
+        .heap_profiler(Arc::new(heap::Heap));
+    if let Some(path) = config_file {
+        builder = builder.config_file(path);
+    }
+    let node = builder.start()?;
     let addrs = node.addrs();
     tracing::info!(
         addr = addrs.advertised,

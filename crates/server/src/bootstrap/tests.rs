@@ -8,6 +8,7 @@ use futures::executor::block_on;
 use grpcio::Environment;
 use pd_client::RpcClient;
 use runtime::Runtime;
+use security::Security;
 
 use super::*;
 
@@ -27,7 +28,7 @@ impl Cluster {
         let server = pd::Server::start(config, MemEngine::new(), &runtime).unwrap();
         let config = pd_client::Config::new(server.client_urls());
         let env = Arc::new(Environment::new(1));
-        let client = block_on(RpcClient::connect(config, env, &runtime)).unwrap();
+        let client = block_on(RpcClient::connect(config, Security::disabled(), env, &runtime)).unwrap();
         Cluster {
             client,
             server,
@@ -36,10 +37,14 @@ impl Cluster {
     }
 
     fn bootstrap(&self, engine: &MemEngine) -> Result<Identity> {
+        self.bootstrap_as(engine, ApiVersion::V1)
+    }
+
+    fn bootstrap_as(&self, engine: &MemEngine, format: ApiVersion) -> Result<Identity> {
         let mut store = metapb::Store::default();
         store.set_address("127.0.0.1:20160".to_owned());
         store.set_version(crate::COMPATIBLE_VERSION.to_owned());
-        block_on(bootstrap(engine, &self.client, store))
+        block_on(bootstrap(engine, &self.client, store, format))
     }
 }
 
@@ -192,4 +197,81 @@ fn an_identity_that_cannot_be_read_is_refused() {
     });
     let error = cluster.bootstrap(&engine).unwrap_err().to_string();
     assert!(error.contains("local state under key 0101"), "{error}");
+}
+
+/// The format of a store in `from` with data under `key`, after `to` was asked for.
+fn switched(from: ApiVersion, to: ApiVersion, cf: Cf, key: Option<&[u8]>) -> Result<ApiVersion> {
+    let engine = MemEngine::new();
+    let mut ident = raft_serverpb::StoreIdent::default();
+    ident.set_store_id(1);
+    ident.set_api_version(from.into());
+    write_ident(&engine, &ident).unwrap();
+    if let Some(key) = key {
+        write(&engine, |batch| {
+            batch.put(cf, &keys::data_key(key), b"v");
+        });
+    }
+    adopt_format(&engine, ident.clone(), from).unwrap();
+    let adopted = adopt_format(&engine, ident, to);
+    let stored = read_ident(&engine).unwrap().unwrap();
+    let format = stored.get_api_version().into();
+    assert_eq!(stored.get_store_id(), 1);
+    assert_eq!(format, if adopted.is_ok() { to } else { from });
+    adopted.map(|()| format)
+}
+
+#[test]
+fn a_store_keeps_its_format() {
+    let cluster = Cluster::new();
+    let engine = MemEngine::new();
+    let identity = cluster.bootstrap_as(&engine, ApiVersion::V2).unwrap();
+    let ident = read_ident(&engine).unwrap().unwrap();
+    assert_eq!(ApiVersion::from(ident.get_api_version()), ApiVersion::V2);
+    write(&engine, |batch| batch.put(Cf::Default, b"zr", b"v"));
+    let again = cluster.bootstrap_as(&engine, ApiVersion::V2).unwrap();
+    assert_eq!(again, identity);
+    let error = cluster.bootstrap_as(&engine, ApiVersion::V1).unwrap_err();
+    assert!(matches!(error, Error::FormatMismatch { .. }), "{error}");
+}
+
+#[test]
+fn the_format_changes_only_where_nothing_depends_on_it() {
+    use ApiVersion::{V1, V1ttl, V2};
+    for (from, to) in [
+        (V1, V2),
+        (V2, V1),
+        (V1, V1ttl),
+        (V1ttl, V1),
+        (V1ttl, V2),
+        (V2, V1ttl),
+    ] {
+        assert_eq!(switched(from, to, Cf::Default, None).unwrap(), to);
+        // TiDB's data is the same in V1 and V2; a store with time to live cannot have it.
+        let tidb_moves = from != V1ttl && to != V1ttl;
+        for key in [&b"m"[..], b"mKey", b"t", b"t\x80"] {
+            let moves = switched(from, to, Cf::Write, Some(key)).is_ok();
+            assert_eq!(moves, tidb_moves, "{key:?} from {from:?} to {to:?}");
+        }
+        for (cf, key) in [
+            (Cf::Default, &b"a"[..]),
+            (Cf::Lock, b"n"),
+            (Cf::Write, b"r\0\0\0k"),
+            (Cf::Default, b"u"),
+            (Cf::Default, b"x\0\0\0k"),
+            (Cf::Default, b"\xff"),
+        ] {
+            let error = switched(from, to, cf, Some(key)).unwrap_err();
+            let Error::FormatMismatch {
+                stored,
+                configured,
+                cf: named,
+            } = &error
+            else {
+                panic!("{error}");
+            };
+            assert_eq!((*stored, *configured, *named), (from, to, cf.name()));
+            let text = error.to_string();
+            assert!(text.contains(&format!("{from:?}")) && text.contains(&format!("{to:?}")));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! Each key of the file is tried alone against the defaults. So every wrong value is found, not only
 //! the first, and each is reported with its full key, its value and what was expected. Unknown keys
 //! are warnings with the nearest known key, because a file written for TiKV should start this server;
-//! keys that would silently lose a promise (encryption in transit, another format of the data) are
+//! keys that would silently lose a promise (encryption at rest, another engine) are
 //! refused instead of ignored.
 
 use serde::Serialize;
@@ -15,26 +15,6 @@ use super::Problem;
 /// Keys of TiKV that ask for something that this server does not do and that nobody may believe in.
 /// A key ending in `.` stands for all below it. The value after it is harmless.
 const REFUSED: &[(&str, Option<&str>, &str)] = &[
-    (
-        "security.ca-path",
-        Some(""),
-        "TLS is not served; remove the key",
-    ),
-    (
-        "security.cert-path",
-        Some(""),
-        "TLS is not served; remove the key",
-    ),
-    (
-        "security.key-path",
-        Some(""),
-        "TLS is not served; remove the key",
-    ),
-    (
-        "security.cert-allowed-cn",
-        Some("[]"),
-        "TLS is not served; remove the key",
-    ),
     (
         "security.encryption.",
         None,
@@ -174,15 +154,19 @@ fn matches(name: &str, key: &str) -> bool {
 }
 
 fn unknown(key: &str, known: &[(String, Value)]) -> String {
-    let nearest = known
-        .iter()
-        .map(|(name, _)| (strsim::damerau_levenshtein(name, key), name))
-        .min()
-        .filter(|(distance, name)| *distance <= name.len().max(key.len()) / 3);
-    match nearest {
-        Some((_, name)) => format!("unknown configuration key {key}, did you mean {name}?"),
+    match nearest_key(key, known.iter().map(|(name, _)| name.as_str())) {
+        Some(name) => format!("unknown configuration key {key}, did you mean {name}?"),
         None => format!("unknown configuration key {key}"),
     }
+}
+
+/// The name that `key` may have been meant to be.
+pub(crate) fn nearest_key<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|name| (strsim::damerau_levenshtein(name, key), name))
+        .min()
+        .filter(|(distance, name)| *distance <= name.len().max(key.len()) / 3)
+        .map(|(_, name)| name)
 }
 
 fn shown(value: &Value) -> String {

@@ -4,7 +4,9 @@
 //! The doc comment of a field is its entry in `docs/config.md`; the example `config_reference`
 //! prints that file. [`Config::validate`] returns all problems at once.
 
+mod file;
 mod load;
+mod memory;
 pub mod reference;
 mod sections;
 
@@ -12,14 +14,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
 
+pub(crate) use self::file::write_keys;
 pub use self::load::Loaded;
+pub(crate) use self::load::nearest_key;
+pub use self::memory::MemoryPlan;
 pub use self::sections::{
     BlockCacheConfig, EmbeddedPdConfig, LogConfig, LogFileConfig, PdConfig, RaftstoreConfig,
     ReadPoolConfig, RedactInfoLog, RedactName, SecurityConfig, ServerConfig, StorageConfig,
     UnifiedReadPoolConfig,
 };
 use crate::{Error, Result, sys};
-use online_config::{ReadableDuration, ReadableSize};
+use online_config::{OnlineConfig, ReadableDuration, ReadableSize};
 
 /// What a message holds besides the keys and values of a write.
 const MESSAGE_OVERHEAD: u64 = 1 << 20;
@@ -29,8 +34,8 @@ const MESSAGE_OVERHEAD: u64 = 1 << 20;
 #[serde(default, rename_all = "kebab-case")]
 pub struct Config {
     /// Memory that this process should keep to. 0, the default, means three quarters of what the
-    /// machine (or the control group) has. The block cache and the memory of gRPC are derived from
-    /// it where they are not set. Lower it when other programs share the machine.
+    /// machine (or the control group) has. Caches, buffers and quotas are derived from it where they
+    /// are not set: see [Memory](#memory). Lower it when other programs share the machine.
     pub memory_usage_limit: ReadableSize,
     /// A request that takes at least this long leaves a line in the slow log, with the time of each
     /// of its stages. `0s` tells of every request. Raise it where slow requests are no news.
@@ -72,6 +77,18 @@ impl Default for Config {
             security: SecurityConfig::default(),
         }
     }
+}
+
+/// What `POST /config` can change; each key is taken by the part of the node that registered it.
+impl OnlineConfig for Config {
+    const ONLINE_KEYS: &'static [&'static str] = &[
+        "log.level",
+        "raftstore.pd-heartbeat-tick-interval",
+        "raftstore.pd-store-heartbeat-tick-interval",
+        "security.redact-info-log",
+        "slow-log-threshold",
+        "storage.block-cache.capacity",
+    ];
 }
 
 /// The size of the cache has one key, `storage.block-cache.capacity`; the engine's own is not shown.
@@ -136,19 +153,38 @@ impl Config {
         self.readpool.validate(&mut problems);
         self.raftstore.validate(&mut problems);
         self.pd.validate(&mut problems);
-        let (message, write) = (
-            self.server.max_grpc_recv_msg_len,
-            self.storage.storage.max_write_size,
-        );
-        if message.0 < write.0.saturating_add(MESSAGE_OVERHEAD) {
-            let allowed = format!("must be 1MiB above storage.max-write-size, which is {write}");
-            let key = "server.max-grpc-recv-msg-len";
-            problems.push(Problem::new(key, &message.to_string(), allowed));
+        self.security.validate(&mut problems);
+        memory::validate(self, &mut problems);
+        let (server, storage) = (&self.server, &self.storage.storage);
+        for (key, message, bound, of) in [
+            (
+                "server.max-grpc-recv-msg-len",
+                server.max_grpc_recv_msg_len,
+                storage.max_write_size,
+                "storage.max-write-size",
+            ),
+            (
+                "server.max-grpc-send-msg-len",
+                server.max_grpc_send_msg_len,
+                storage.max_read_size,
+                "storage.max-read-size",
+            ),
+        ] {
+            if message.0 < bound.0.saturating_add(MESSAGE_OVERHEAD) {
+                let allowed = format!("must be 1MiB above {of}, which is {bound}");
+                problems.push(Problem::new(key, &message.to_string(), allowed));
+            }
         }
         let slow = &self.slow_log_file;
         if !slow.is_empty() && *slow == self.log.file.filename {
             let allowed = "must be another file than log.file.filename";
             problems.push(Problem::new("slow-log-file", slow, allowed));
+        }
+        let cache = self.storage.block_cache.capacity;
+        if cache.0 != 0 && cache < ReadableSize::mb(1) {
+            let allowed = "must be at least 1MiB, or 0";
+            let key = "storage.block-cache.capacity";
+            problems.push(Problem::new(key, &cache.to_string(), allowed));
         }
         for problem in self.rocksdb.validate() {
             problems.push(Problem::new("rocksdb", "(section)", problem));
@@ -156,27 +192,21 @@ impl Config {
         problems
     }
 
-    /// The memory to keep to, in bytes.
-    pub fn memory_limit(&self) -> u64 {
-        match self.memory_usage_limit.0 {
-            0 => sys::memory_total() / 4 * 3,
-            limit => limit,
-        }
+    /// How much memory each part may take.
+    pub fn memory_plan(&self) -> MemoryPlan {
+        MemoryPlan::of(self)
     }
 
-    /// The size of the block cache, in bytes: what is set, or 60 % of the memory limit.
-    pub fn block_cache_capacity(&self) -> u64 {
-        match self.storage.block_cache.capacity.0 {
-            0 => self.memory_limit() / 5 * 3,
-            capacity => capacity,
-        }
-    }
-
-    /// The memory of gRPC, in bytes: what is set, or an eighth of the memory limit.
-    pub fn grpc_memory_quota(&self) -> u64 {
-        match self.server.grpc_memory_pool_quota.0 {
-            0 => self.memory_limit() / 8,
-            quota => quota,
+    /// The settings of the storage, with what is derived filled in.
+    pub fn storage(&self) -> storage::Config {
+        let plan = self.memory_plan();
+        let set = &self.storage.storage;
+        storage::Config {
+            memory_quota: ReadableSize(plan.requests),
+            scheduler_pending_write_threshold: ReadableSize(plan.pending_writes),
+            // What can never be had should be refused as too large, not as too much for now.
+            max_read_size: set.max_read_size.min(ReadableSize(plan.requests / 2)),
+            ..set.clone()
         }
     }
 
@@ -200,8 +230,10 @@ impl Config {
 
     /// The settings of the engine of keys and values.
     pub fn kv_engine(&self) -> engine_rocks::Config {
+        let plan = self.memory_plan();
         engine_rocks::Config {
-            block_cache_size: ReadableSize(self.block_cache_capacity()),
+            block_cache_size: ReadableSize(plan.block_cache),
+            write_buffer_limit: ReadableSize(plan.write_buffers),
             ..self.rocksdb.clone()
         }
     }
@@ -231,14 +263,33 @@ impl Config {
     /// The bounds of the writer below the storage.
     pub fn local_engine(&self) -> kv::Config {
         let bytes = |size: ReadableSize| usize::try_from(size.0).unwrap_or(usize::MAX);
-        let settings = &self.storage.storage;
+        let settings = self.storage();
         let max_write_bytes = bytes(settings.max_write_size);
         kv::Config {
-            max_pending_bytes: bytes(settings.scheduler_pending_write_threshold)
-                .max(max_write_bytes),
+            max_pending_bytes: settings.pending_write_bytes().max(max_write_bytes),
             max_write_bytes,
             ..kv::Config::default()
         }
+    }
+
+    /// The same configuration with what it leaves open filled in as it is in force: memory, caches,
+    /// threads, addresses that are derived from others.
+    pub fn in_force(&self) -> Config {
+        let mut config = self.clone();
+        let plan = self.memory_plan();
+        config.memory_usage_limit = ReadableSize(plan.limit);
+        config.storage.block_cache.capacity = ReadableSize(plan.block_cache);
+        config.rocksdb.write_buffer_limit = ReadableSize(plan.write_buffers);
+        config.storage.storage = self.storage();
+        config.storage.storage.scheduler_worker_pool_size =
+            self.storage.storage.scheduler_threads(sys::cpu_count());
+        config.readpool.unified.max_thread_count = self.readpool.threads();
+        let server = &mut config.server;
+        server.grpc_memory_pool_quota = ReadableSize(plan.grpc);
+        server.grpc_concurrency = self.server.grpc_threads();
+        server.advertise_addr = self.server.advertised().to_owned();
+        server.advertise_status_addr = self.server.advertised_status().to_owned();
+        config
     }
 
     /// The configuration as TOML text.

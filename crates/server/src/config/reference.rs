@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use toml::{Table, Value};
 
-use super::{Config, load};
+use super::{Config, load, memory};
 
 /// The sources that declare configuration structs.
 const SOURCES: &[&str] = &[
@@ -16,6 +16,7 @@ const SOURCES: &[&str] = &[
     include_str!("sections.rs"),
     include_str!("../../../storage/src/config.rs"),
     include_str!("../../../engine_rocks/src/config.rs"),
+    include_str!("../../../security/src/config.rs"),
 ];
 
 /// Which struct describes which section, from the most specific to the least.
@@ -36,7 +37,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("rocksdb.writecf", &["CfConfig"]),
     ("rocksdb.lockcf", &["CfConfig"]),
     ("rocksdb.raftcf", &["CfConfig"]),
-    ("security", &["SecurityConfig"]),
+    ("security", &["SecurityConfig", "security::Config"]),
 ];
 
 /// The whole reference.
@@ -71,6 +72,7 @@ pub fn text() -> String {
             let _ = write!(text, "\n**`{name}`** = `{value}`\n{doc}\n");
         }
     }
+    text.push_str(&memory::table());
     text
 }
 
@@ -90,7 +92,7 @@ fn documentation<'a>(
 /// one is known by its path.
 fn field_docs() -> BTreeMap<(String, String), String> {
     let mut found = BTreeMap::new();
-    for (source, prefix) in SOURCES.iter().zip(["", "", "storage::", "engine_rocks::"]) {
+    for (source, prefix) in SOURCES.iter().zip(["", "", "storage::", "engine_rocks::", "security::"]) {
         let mut item = String::new();
         let mut doc = String::new();
         for line in source.lines() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api_version::ApiVersion;
 use online_config::{ReadableDuration, ReadableSize};
 use serde::{Deserialize, Serialize};
 
@@ -121,7 +122,13 @@ impl Default for LogFileConfig {
 impl LogConfig {
     pub(super) fn validate(&self, problems: &mut Vec<Problem>) {
         let file = &self.file;
-        within(problems, "log.file.max-size", &file.max_size, &0, &(1 << 20));
+        within(
+            problems,
+            "log.file.max-size",
+            &file.max_size,
+            &0,
+            &(1 << 20),
+        );
         within(problems, "log.file.max-days", &file.max_days, &0, &36_500);
         let backups = &file.max_backups;
         within(problems, "log.file.max-backups", backups, &0, &1_000_000);
@@ -145,7 +152,8 @@ pub struct ServerConfig {
     pub grpc_concurrency: usize,
     /// Streams that one connection may have open at once.
     pub grpc_concurrent_stream: u32,
-    /// Memory that gRPC may use for its buffers. 0: an eighth of `memory-usage-limit`.
+    /// Memory that gRPC may use for its buffers. 0: derived from
+    /// `memory-usage-limit`, like other parts of the memory.
     pub grpc_memory_pool_quota: ReadableSize,
     /// Bytes that a peer may send on a stream before it must wait to be read.
     pub grpc_stream_initial_window_size: ReadableSize,
@@ -327,10 +335,18 @@ fn label_char(c: char) -> bool {
 pub struct StorageConfig {
     /// Where the data is. One server at a time may use a directory.
     pub data_dir: PathBuf,
-    /// The format of keys and values. Only 1.
+    /// The format of keys and values, 1 or 2. With 2, keys name their kind and keyspace, so that raw data,
+    /// transactions and TiDB share a cluster; it needs `enable-ttl`. A data directory keeps the format it
+    /// was made with, unless it holds nothing that the formats keep differently.
     pub api_version: u8,
-    /// Whether raw values carry a time to live. Only `false`.
+    /// Whether raw values may have a time to live. With `api-version = 1` the store then serves raw
+    /// requests only.
     pub enable_ttl: bool,
+    /// Space that writes leave on the disk, for what empties it. When less is left new data is
+    /// refused with `disk_full`, at half of it nearly every write; reads go on, and writes are taken
+    /// again when there is room. A disk of which this is more than a tenth keeps a tenth. 0 watches
+    /// nothing: then a full disk stops the server.
+    pub reserve_space: ReadableSize,
     /// The cache of the engine.
     pub block_cache: BlockCacheConfig,
     /// Transactions.
@@ -344,6 +360,7 @@ impl Default for StorageConfig {
             data_dir: PathBuf::from("./tikv-data"),
             api_version: 1,
             enable_ttl: false,
+            reserve_space: ReadableSize::gb(2),
             block_cache: BlockCacheConfig::default(),
             storage: storage::Config::default(),
         }
@@ -351,6 +368,15 @@ impl Default for StorageConfig {
 }
 
 impl StorageConfig {
+    /// The format of keys and values. The configuration has been validated.
+    pub fn format(&self) -> ApiVersion {
+        match (self.api_version, self.enable_ttl) {
+            (2, _) => ApiVersion::V2,
+            (_, true) => ApiVersion::V1ttl,
+            (_, false) => ApiVersion::V1,
+        }
+    }
+
     pub(super) fn validate(&self, problems: &mut Vec<Problem>) {
         if self.data_dir.as_os_str().is_empty() {
             problems.push(Problem::new(
@@ -359,17 +385,11 @@ impl StorageConfig {
                 "must name a directory",
             ));
         }
-        if self.api_version != 1 {
-            let allowed = "must be 1: other formats are not supported";
-            problems.push(Problem::new(
-                "storage.api-version",
-                &self.api_version.to_string(),
-                allowed,
-            ));
-        }
-        if self.enable_ttl {
-            let allowed = "must be false: values with a time to live are not supported";
-            problems.push(Problem::new("storage.enable-ttl", "true", allowed));
+        within(problems, "storage.api-version", &self.api_version, &1, &2);
+        if self.api_version == 2 && !self.enable_ttl {
+            let allowed =
+                "must be true with storage.api-version = 2, where values may always expire";
+            problems.push(Problem::new("storage.enable-ttl", "false", allowed));
         }
         if let Err(found) = self.storage.validate() {
             problems.extend(found.into_iter().map(|problem| Problem {
@@ -385,7 +405,7 @@ impl StorageConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct BlockCacheConfig {
-    /// The most memory that cached blocks may take. 0: 60 % of `memory-usage-limit`. An empty
+    /// The most memory that cached blocks may take. 0: derived from `memory-usage-limit`. An empty
     /// cache costs nothing.
     pub capacity: ReadableSize,
 }
@@ -521,6 +541,9 @@ impl PdConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct SecurityConfig {
+    /// Certificates and who may connect.
+    #[serde(flatten)]
+    pub tls: security::Config,
     /// What becomes of keys and values in log lines: `false` writes them, `true` writes `?` in
     /// their place, `"marker"` writes them between marks.
     pub redact_info_log: RedactInfoLog,
@@ -555,6 +578,13 @@ impl Default for RedactInfoLog {
 }
 
 impl SecurityConfig {
+    pub(super) fn validate(&self, problems: &mut Vec<Problem>) {
+        for problem in self.tls.validate() {
+            let key = format!("security.{}", problem.key);
+            problems.push(Problem::new(&key, &problem.value, problem.allowed));
+        }
+    }
+
     /// The mode of the log.
     pub fn redact_mode(&self) -> logger::RedactMode {
         match self.redact_info_log {

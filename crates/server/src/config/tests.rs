@@ -55,8 +55,8 @@ fn keys_have_the_names_of_tikv() {
     let Loaded { config, warnings } = loaded(text);
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(config.validate(), []);
-    assert_eq!(config.memory_limit(), 1 << 30);
-    assert_eq!(config.block_cache_capacity(), 256 << 20);
+    assert_eq!(config.memory_plan().limit, 1 << 30);
+    assert_eq!(config.memory_plan().block_cache, 256 << 20);
     assert_eq!(config.server.advertised(), "10.0.0.1:20160");
     assert_eq!(
         config.server.labels.get("zone").map(String::as_str),
@@ -125,7 +125,7 @@ fn values_out_of_range_are_all_found() {
     let Loaded { config, .. } = loaded(
         "[server]\naddr = \"nowhere\"\ngrpc-concurrent-stream = 0\ngrpc-keepalive-time = \"0s\"\n\
          max-grpc-recv-msg-len = \"1KiB\"\nlabels = { \"a b\" = \"c\" }\n\
-         [storage]\napi-version = 2\nenable-ttl = true\nscheduler-concurrency = 0\n\
+         [storage]\napi-version = 3\nscheduler-concurrency = 0\n\
          [raftstore]\npd-heartbeat-tick-interval = \"1ms\"\n\
          [pd]\nendpoints = [\"pd\"]\n",
     );
@@ -141,7 +141,6 @@ fn values_out_of_range_are_all_found() {
         "server.max-grpc-recv-msg-len",
         "server.labels.a b",
         "storage.api-version",
-        "storage.enable-ttl",
         "storage.scheduler-concurrency",
         "raftstore.pd-heartbeat-tick-interval",
         "pd.endpoints",
@@ -150,6 +149,27 @@ fn values_out_of_range_are_all_found() {
     }
     assert!(problems.iter().any(|problem| problem.to_string()
         == "server.grpc-concurrent-stream = 0: must be from 1 to 1000000"));
+}
+
+#[test]
+fn the_format_of_the_data_has_two_keys() {
+    use api_version::ApiVersion;
+    for (text, format) in [
+        ("", ApiVersion::V1),
+        ("api-version = 1\nenable-ttl = true", ApiVersion::V1ttl),
+        ("api-version = 2\nenable-ttl = true", ApiVersion::V2),
+    ] {
+        let Loaded { config, .. } = loaded(&format!("[storage]\n{text}\n"));
+        assert_eq!(config.validate(), []);
+        assert_eq!(config.storage.format(), format);
+    }
+    let Loaded { config, .. } = loaded("[storage]\napi-version = 2\n");
+    let problems = config.validate();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(
+        problems[0].to_string(),
+        "storage.enable-ttl = false: must be true with storage.api-version = 2, where values may always expire"
+    );
 }
 
 #[test]
@@ -163,19 +183,35 @@ fn an_address_that_nobody_can_dial_is_not_advertised() {
 #[test]
 fn promises_that_cannot_be_kept_are_refused() {
     for text in [
-        "[security]\nca-path = \"/ca.pem\"\n",
         "[security.encryption]\ndata-encryption-method = \"aes128-ctr\"\n",
         "[storage]\nengine = \"partitioned-raft-kv\"\n",
     ] {
         assert_eq!(refused(text).len(), 1, "{text}");
     }
     assert_eq!(
-        loaded("[security]\nca-path = \"\"\n").warnings,
-        Vec::<String>::new()
-    );
-    assert_eq!(
         loaded("[storage]\nengine = \"raft-kv\"\n").warnings,
         Vec::<String>::new()
+    );
+}
+
+#[test]
+fn certificates_come_together() {
+    let Loaded { config, warnings } = loaded(
+        "[security]\nca-path = \"/ca.pem\"\ncert-path = \"/cert.pem\"\nkey-path = \"/key.pem\"\n\
+         cert-allowed-cn = [\"tidb\"]\nredact-info-log = \"marker\"\n",
+    );
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(config.validate(), []);
+    assert!(config.security.tls.is_enabled());
+    assert!(config.security.tls.cert_allowed_cn.contains("tidb"));
+    let Loaded { config, .. } = loaded("[security]\nca-path = \"/ca.pem\"\n");
+    let keys: Vec<_> = config.validate().into_iter().map(|p| p.key).collect();
+    assert_eq!(keys, ["security.cert-path", "security.key-path"]);
+    let problems = refused("[security]\ncert-allowed-cn = \"tidb\"\n");
+    assert!(
+        problems[0].to_string().contains("expected a sequence"),
+        "{}",
+        problems[0]
     );
 }
 
