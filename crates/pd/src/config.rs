@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use security::Security;
+
 use crate::etcd::EtcdLimits;
 use crate::{Error, Result};
 
@@ -19,7 +21,8 @@ const GC_TIME_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
 pub struct PdConfig {
     /// The member's name, for people. Default `pd`.
     pub name: String,
-    /// Where to listen: `host:port` or `http://host:port`. Port 0 picks a free one.
+    /// Where to listen: `host:port` or `http://host:port`, or `https` with certificates. Port 0
+    /// picks a free one.
     pub client_urls: Vec<String>,
     /// Under which URLs others reach it. Empty: the same as `client_urls`, with the ports that
     /// were picked and a wildcard host replaced by the loopback address.
@@ -44,6 +47,8 @@ pub struct PdConfig {
     /// Takes garbage collection back, at the start, from a client that had taken it over. Default
     /// false: nobody but a person knows that this client is gone for good.
     pub gc_reclaim: bool,
+    /// Certificates of the port. Default: none, plain text.
+    pub security: Security,
     /// What to do when the disk fails. Default: log and abort the process.
     pub on_fatal: FatalHandler,
 }
@@ -52,7 +57,7 @@ impl Default for PdConfig {
     fn default() -> Self {
         PdConfig {
             name: "pd".to_owned(),
-            client_urls: vec!["http://127.0.0.1:2379".to_owned()],
+            client_urls: vec!["127.0.0.1:2379".to_owned()],
             advertise_client_urls: Vec::new(),
             version: "8.5.5".to_owned(),
             git_hash: String::new(),
@@ -63,6 +68,7 @@ impl Default for PdConfig {
             gc_life_time: Duration::from_secs(600),
             gc_run_interval: Duration::from_secs(600),
             gc_reclaim: false,
+            security: Security::disabled(),
             on_fatal: Arc::new(|reason| {
                 tracing::error!(reason, "placement driver cannot go on");
                 std::process::abort();
@@ -86,6 +92,7 @@ impl PdConfig {
         let all = urls.chain(advertised.map(|url| ("advertise-client-urls", url)));
         problems.extend(all.filter_map(|(key, url)| {
             split_url(url)
+                .and_then(|_| fits(url, &self.security))
                 .err()
                 .map(|problem| format!("{key}: {url:?}: {problem}"))
         }));
@@ -131,13 +138,28 @@ impl PdConfig {
     }
 }
 
+/// A scheme that is written must be the one that is spoken.
+fn fits(url: &str, security: &Security) -> std::result::Result<(), String> {
+    match url.split_once("://") {
+        Some(("http", _)) if security.is_enabled() => {
+            Err("certificates are configured, use https".to_owned())
+        }
+        Some(("https", _)) if !security.is_enabled() => {
+            Err("no certificates are configured, use http".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Host and port of a URL or address.
 pub(crate) fn split_url(url: &str) -> std::result::Result<(&str, u16), String> {
     let address = match url.split_once("://") {
         None => url,
-        Some(("http", rest)) => rest.trim_end_matches('/'),
+        Some(("http" | "https", rest)) => rest.trim_end_matches('/'),
         Some((scheme, _)) => {
-            return Err(format!("scheme {scheme:?} is not supported, use http"));
+            return Err(format!(
+                "scheme {scheme:?} is not supported, use http or https"
+            ));
         }
     };
     let (host, port) = address.rsplit_once(':').ok_or("a port is missing")?;
@@ -167,7 +189,8 @@ mod tests {
     #[test_case(":1", Err("a host is missing"); "no host")]
     #[test_case("::1:1", Err("an IPv6 host must stand in brackets"); "bare ipv6")]
     #[test_case("a:70000", Err("\"70000\" is no port number"); "port range")]
-    #[test_case("https://a:1", Err("scheme \"https\" is not supported, use http"); "scheme")]
+    #[test_case("https://a:1", Ok(("a", 1)); "encrypted")]
+    #[test_case("ftp://a:1", Err("scheme \"ftp\" is not supported, use http or https"); "scheme")]
     fn urls(url: &str, expected: std::result::Result<(&str, u16), &str>) {
         assert_eq!(split_url(url), expected.map_err(str::to_owned));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine_traits::KvEngine;
 use futures::future::{Either, join_all, select};
-use grpcio::{ChannelBuilder, EnvBuilder, ResourceQuota, ServerBuilder, ServerCredentials};
+use grpcio::{ChannelBuilder, EnvBuilder, ResourceQuota, ServerBuilder};
 use kvproto::{etcdserverpb, healthpb, keyspacepb, meta_storagepb, pdpb, resource_manager};
 use parking_lot::Mutex;
 use runtime::{JoinHandle, Runtime, ShutdownTrigger, Timer, shutdown_pair};
@@ -235,7 +235,7 @@ fn build_grpc(config: &PdConfig, service: &Service) -> Result<grpcio::Server> {
         .keepalive_time(Duration::from_secs(10))
         .keepalive_timeout(Duration::from_secs(3))
         .build_args();
-    ServerBuilder::new(env)
+    let builder = ServerBuilder::new(env)
         .channel_args(args)
         .register_service(pdpb::create_pd(service.clone()))
         .register_service(keyspacepb::create_keyspace(service.clone()))
@@ -246,12 +246,12 @@ fn build_grpc(config: &PdConfig, service: &Service) -> Result<grpcio::Server> {
         .register_service(etcdserverpb::create_cluster(service.clone()))
         .register_service(etcdserverpb::create_maintenance(service.clone()))
         .register_service(meta_storagepb::create_meta_storage(service.clone()))
-        .register_service(healthpb::create_health(service.clone()))
-        .build()
-        .map_err(|error| Error::Listen {
-            address: config.client_urls.join(", "),
-            detail: error.to_string(),
-        })
+        .register_service(healthpb::create_health(service.clone()));
+    let guarded = config.security.guard(builder);
+    guarded.build().map_err(|error| Error::Listen {
+        address: config.client_urls.join(", "),
+        detail: error.to_string(),
+    })
 }
 
 /// Binds every address of the settings; the answer has the ports that were picked for port 0.
@@ -259,9 +259,10 @@ fn listen(config: &PdConfig, grpc: &mut grpcio::Server) -> Result<Vec<(String, u
     let mut bound = Vec::new();
     for url in &config.client_urls {
         let (host, port) = split_url(url).map_err(Error::Config)?;
+        let credentials = config.security.server_credentials();
         check_free(host, port)?;
         let port = grpc
-            .add_listening_port(format!("{host}:{port}"), ServerCredentials::insecure())
+            .add_listening_port(format!("{host}:{port}"), credentials)
             .map_err(|_| Error::Listen {
                 address: format!("{host}:{port}"),
                 detail: "the address is in use or does not belong to this machine".to_owned(),
@@ -291,14 +292,15 @@ fn check_free(host: &str, port: u16) -> Result<()> {
 
 /// The URLs that clients are told.
 fn advertised(config: &PdConfig, bound: &[(String, u16)]) -> Vec<String> {
+    let scheme = config.security.scheme();
     if config.advertise_client_urls.is_empty() {
         return bound
             .iter()
             .map(|(host, port)| match host.as_str() {
                 // Nobody can dial a wildcard.
-                "0.0.0.0" => format!("http://127.0.0.1:{port}"),
-                "[::]" => format!("http://[::1]:{port}"),
-                _ => format!("http://{host}:{port}"),
+                "0.0.0.0" => format!("{scheme}://127.0.0.1:{port}"),
+                "[::]" => format!("{scheme}://[::1]:{port}"),
+                _ => format!("{scheme}://{host}:{port}"),
             })
             .collect();
     }
@@ -309,7 +311,7 @@ fn advertised(config: &PdConfig, bound: &[(String, u16)]) -> Vec<String> {
             Some((_, picked)) if port == 0 => *picked,
             _ => port,
         };
-        Some(format!("http://{host}:{port}"))
+        Some(format!("{scheme}://{host}:{port}"))
     })
     .collect()
 }

@@ -7,8 +7,8 @@ use crate::{Error, Result};
 /// How to find the placement driver and how long to wait for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `host:port` or `http://host:port` of one or more placement drivers. One that answers is
-    /// enough: the others are learned from it.
+    /// `host:port` or a URL (`http://host:port`, or `https` with certificates) of one or more
+    /// placement drivers. One that answers is enough: the others are learned from it.
     pub endpoints: Vec<String>,
     /// The longest wait for the answer to one attempt of a call. Default 2 s.
     pub request_timeout: Duration,
@@ -64,14 +64,28 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Refuses what asks for encryption: for clients without certificates.
+    pub(crate) fn validate_plain(&self) -> Result<()> {
+        let encrypted = |endpoint: &&String| endpoint.starts_with("https://");
+        match self.endpoints.iter().find(encrypted) {
+            None => Ok(()),
+            Some(endpoint) => Err(Error::Config(format!(
+                "endpoint {endpoint:?} asks for TLS, but no certificates are configured"
+            ))),
+        }
+    }
+}
+
 /// The `host:port` to dial for an endpoint or a member's URL, or what is wrong with it.
 pub(crate) fn dial_address(endpoint: &str) -> std::result::Result<&str, String> {
     let address = match endpoint.split_once("://") {
         None => endpoint,
-        Some(("http", rest)) => rest.trim_end_matches('/'),
+        // Certificates decide about encryption, so that one list of endpoints can serve both.
+        Some(("http" | "https", rest)) => rest.trim_end_matches('/'),
         Some((scheme, _)) => {
             return Err(format!(
-                "endpoint {endpoint:?}: scheme {scheme:?} is not supported, use http"
+                "endpoint {endpoint:?}: scheme {scheme:?} is not supported, use http or https"
             ));
         }
     };
@@ -90,6 +104,7 @@ mod tests {
         assert_eq!(dial_address("127.0.0.1:2379"), Ok("127.0.0.1:2379"));
         assert_eq!(dial_address("http://pd-0:2379/"), Ok("pd-0:2379"));
         assert_eq!(dial_address("http://[::1]:2379"), Ok("[::1]:2379"));
+        assert_eq!(dial_address("https://pd-0:2379"), Ok("pd-0:2379"));
         for bad in [
             "",
             "pd",
@@ -101,7 +116,17 @@ mod tests {
         ] {
             assert!(dial_address(bad).is_err(), "{bad}");
         }
-        assert!(dial_address("https://pd:1").unwrap_err().contains("https"));
+        assert!(dial_address("ftp://pd:1").unwrap_err().contains("https"));
+    }
+
+    #[test]
+    fn encryption_needs_certificates() {
+        let config = Config::new(vec!["a:1".to_owned(), "https://b:1".to_owned()]);
+        assert_eq!(config.validate(), Ok(()));
+        let Err(Error::Config(text)) = config.validate_plain() else {
+            panic!("accepted");
+        };
+        assert!(text.contains("https://b:1"), "{text}");
     }
 
     #[test]

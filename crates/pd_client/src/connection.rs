@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use grpcio::{CallOption, Channel, ChannelBuilder, Environment};
 use kvproto::{keyspacepb, pdpb};
+use security::Security;
 
 use crate::config::dial_address;
 use crate::{Error, Result};
@@ -48,6 +49,8 @@ impl Connection {
 /// Searches for leaders.
 pub(crate) struct Connector {
     pub(crate) env: Arc<Environment>,
+    /// Read at each dial, so that a search after a rotation shows the new certificate.
+    pub(crate) security: Security,
     /// The endpoints of the settings.
     pub(crate) endpoints: Vec<String>,
     /// How long one endpoint may take to answer.
@@ -170,12 +173,12 @@ impl Connector {
     }
 
     fn dial(&self, address: &str) -> Channel {
-        ChannelBuilder::new(Arc::clone(&self.env))
+        let builder = ChannelBuilder::new(Arc::clone(&self.env))
             .max_send_message_len(MESSAGE_BYTES_MAX)
             .max_receive_message_len(MESSAGE_BYTES_MAX)
             .keepalive_time(Duration::from_secs(10))
             .keepalive_timeout(Duration::from_secs(3))
-            .use_local_subchannel_pool(true)
-            .connect(address)
+            .use_local_subchannel_pool(true);
+        self.security.channel(builder, address)
     }
 }

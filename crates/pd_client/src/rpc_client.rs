@@ -15,6 +15,7 @@ use grpcio::{CallOption, ClientUnaryReceiver, Environment, RpcStatusCode};
 use kvproto::{metapb, pdpb};
 use parking_lot::{Mutex, RwLock};
 use runtime::{Runtime, Shutdown, ShutdownTrigger, shutdown_pair};
+use security::Security;
 
 use crate::bell::Bell;
 use crate::connection::{Connection, Connector};
@@ -60,15 +61,20 @@ pub(crate) struct Inner {
 
 impl RpcClient {
     /// Finds the cluster's leader and starts the streams. Fails when no leader is found within
-    /// the connect timeout.
+    /// the connect timeout. Every connection is encrypted when `security` has certificates.
     pub async fn connect(
         config: Config,
+        security: Security,
         env: Arc<Environment>,
         runtime: &Runtime,
     ) -> Result<RpcClient> {
         config.validate()?;
+        if !security.is_enabled() {
+            config.validate_plain()?;
+        }
         let connector = Connector {
             env,
+            security,
             endpoints: config.endpoints.clone(),
             timeout: config.request_timeout,
         };

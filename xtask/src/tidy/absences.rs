@@ -13,9 +13,20 @@ struct Reserved {
 }
 
 const RESERVED: &[Reserved] = &[
+    // Beside those who serve or call, `bench` measures them through gRPC itself: a client with
+    // comforts would be what is measured.
     Reserved {
         library: "grpcio",
-        users: &["kvproto", "pd_client", "pd", "service", "server"],
+        users: &[
+            "bench",
+            "kvproto",
+            "security",
+            "pd_client",
+            "pd",
+            "service",
+            "server",
+            "tikv-ctl",
+        ],
     },
     Reserved {
         library: "grpcio-compiler",
@@ -32,6 +43,10 @@ const RESERVED: &[Reserved] = &[
     Reserved {
         library: "librocksdb-sys",
         users: &["engine_rocks"],
+    },
+    Reserved {
+        library: "raft-engine",
+        users: &["bench"],
     },
     Reserved {
         library: "getrandom",

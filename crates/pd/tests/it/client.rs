@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use pd_client::{Config, Error, PdClient, RpcClient};
+use security::Security;
 use txn_types::TimeStamp;
 
 use crate::world::{World, heartbeat, region, store};
@@ -14,6 +15,7 @@ fn connect(world: &World) -> RpcClient {
     let config = Config::new(vec![format!("http://{}", world.address)]);
     block_on(RpcClient::connect(
         config,
+        Security::disabled(),
         Arc::clone(&world.env),
         &world.runtime,
     ))
@@ -196,6 +198,7 @@ fn what_cannot_be_reached_is_said() {
     // One good endpoint is enough.
     let client = block_on(RpcClient::connect(
         config.clone(),
+        Security::disabled(),
         Arc::clone(&world.env),
         &world.runtime,
     ));
@@ -204,6 +207,7 @@ fn what_cannot_be_reached_is_said() {
     config.connect_timeout = Duration::from_millis(300);
     let nobody = block_on(RpcClient::connect(
         config,
+        Security::disabled(),
         Arc::clone(&world.env),
         &world.runtime,
     ));
