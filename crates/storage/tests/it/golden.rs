@@ -5,13 +5,26 @@
 use std::fs;
 use std::path::Path;
 
+use api_version::{ApiV1, ApiV1Ttl, ApiV2, KvFormat};
+use engine_mem::MemEngine;
+use storage::Config;
+
 use crate::driver::{Call, World};
 
 const SEPARATOR: &str = "----";
 
-/// Carries a script out and returns it with its answers.
-fn replay(script: &str) -> String {
-    let mut world = World::new(1);
+/// Carries a script out, on a store of the format that its name begins with, and returns it with its answers.
+fn answers(path: &Path, script: &str) -> String {
+    match path.file_name().unwrap().to_str().unwrap() {
+        name if name.starts_with("v1ttl-") => replay::<ApiV1Ttl>(script),
+        name if name.starts_with("v2-") => replay::<ApiV2>(script),
+        _ => replay::<ApiV1>(script),
+    }
+}
+
+fn replay<F: KvFormat>(script: &str) -> String {
+    let empty = || World::<MemEngine, F>::in_format(MemEngine::new(), 1, &Config::default());
+    let mut world = empty();
     let mut out = String::new();
     let mut lines = script.lines().peekable();
     while let Some(line) = lines.next() {
@@ -31,7 +44,7 @@ fn replay(script: &str) -> String {
             while lines.next_if(|line| !line.is_empty()).is_some() {}
         }
         let answer = if line == "reset" {
-            world = World::new(1);
+            world = empty();
             vec!["ok".to_owned()]
         } else {
             world.call(&Call::parse(line, below))
@@ -59,7 +72,7 @@ fn scripts_answer_as_recorded() {
     let mut failed = Vec::new();
     for path in scripts {
         let recorded = fs::read_to_string(&path).unwrap();
-        let answered = replay(&recorded);
+        let answered = answers(&path, &recorded);
         if recorded == answered {
             continue;
         }

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+mod admission;
 mod driver;
 mod golden;
 mod limits;
 mod model;
 mod raw_cas;
+mod raw_model;
 mod scheduler;

@@ -6,4 +6,4 @@ mod show;
 mod world;
 
 pub(crate) use parse::Call;
-pub(crate) use world::{World, tracker};
+pub(crate) use world::{World, local_region, tracker};

@@ -1,6 +1,10 @@
 //! The calls of the scripts: each becomes one request, and its answer becomes lines.
 
-use engine_traits::Cf;
+use std::time::Duration;
+
+use api_version::KvFormat;
+use engine_mem::MemEngine;
+use engine_traits::{Cf, KvEngine};
 use kvproto::kvrpcpb;
 use storage::txn::command::TxnCommand;
 use storage::{
@@ -17,7 +21,7 @@ use super::world::{World, tracker};
 
 type Lines = Vec<String>;
 
-impl World {
+impl<F: KvFormat> World<MemEngine, F> {
     /// Carries out one call of a script.
     pub(crate) fn call(&self, call: &Call) -> Lines {
         self.txn_call(call)
@@ -263,7 +267,14 @@ impl World {
     }
 
     fn raw_call(&self, call: &Call) -> Option<Result<Lines>> {
-        let ctx = self.context();
+        let mut ctx = self.context();
+        match call.text("api") {
+            None => {}
+            Some("v1") => ctx.set_api_version(kvrpcpb::APIVersion::V1),
+            Some("v1ttl") => ctx.set_api_version(kvrpcpb::APIVersion::V1TTL),
+            Some("v2") => ctx.set_api_version(kvrpcpb::APIVersion::V2),
+            Some(other) => panic!("unknown API version {other}"),
+        }
         let cf = call.text("cf").unwrap_or_default().to_owned();
         let key = call.bytes("key");
         let storage = &self.storage;
@@ -309,6 +320,29 @@ impl World {
                 };
                 self.run(storage.raw_scan(ctx, cf, request, tracker()))
                     .map(raw_pairs)
+            }
+            "raw-batch-scan" => {
+                let scan = |line: &String| {
+                    let (start, end) = pair(line);
+                    RawScanRequest {
+                        start,
+                        end: Some(end).filter(|end| !end.is_empty()),
+                        limit: call.number("limit") as usize,
+                        key_only: call.flag("key-only"),
+                        reverse: call.flag("reverse"),
+                    }
+                };
+                let scans = call.lines.iter().map(scan).collect();
+                self.run(storage.raw_batch_scan(ctx, cf, scans, tracker()))
+                    .map(raw_pairs)
+            }
+            "raw-ttl" => self
+                .run(storage.raw_get_key_ttl(ctx, cf, key, tracker()))
+                .map(|ttl| vec![ttl.map_or("not found".to_owned(), |ttl| format!("{ttl} s"))]),
+            "destroy-range" => {
+                let (start, end) = (call.bytes("start"), call.bytes("end"));
+                self.run(storage.unsafe_destroy_range(start, end))
+                    .map(|()| ok())
             }
             "raw-checksum" => {
                 let algorithm = kvrpcpb::ChecksumAlgorithm::Crc64_Xor;
@@ -373,6 +407,11 @@ impl World {
                 }
             }
             "count" => return Some(Ok(self.count())),
+            "compact" => self.engine.compact_range(Cf::Default, None, None).unwrap(),
+            // Moves time.
+            "wait" => self
+                .stepper
+                .advance(Duration::from_secs(call.number("secs"))),
             "max-ts" => {
                 let cm = self.storage.concurrency_manager();
                 if call.text("limit").is_some() {

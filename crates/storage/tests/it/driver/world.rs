@@ -3,31 +3,30 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use api_version::ApiV1;
+use api_version::{ApiV1, ApiVersion, KvFormat};
 use concurrency_manager::ConcurrencyManager;
 use engine_mem::MemEngine;
 use engine_traits::{
     Cf, EngineIterator, IterOptions, Iterable, KvEngine, WriteBatch, WriteOptions,
 };
+use futures::FutureExt;
 use kv::{Engine, LocalEngine, LocalRegion, SnapshotContext};
 use kvproto::{kvrpcpb, metapb};
 use lock_manager::NoWaiters;
 use runtime::Stepper;
-use storage::{Config, Storage};
+use storage::{CausalTs, Config, Storage, TsoSource, expiry_filter};
 use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp};
 
 use super::show;
 
-/// The storage of the tests over an engine `K`.
-pub(crate) type TestStorage<K> = Storage<LocalEngine<K>, NoWaiters, ApiV1>;
-
-/// A storage with everything below it, on one thread and one seed.
-pub(crate) struct World<K: KvEngine = MemEngine> {
+/// A storage of format `F` over an engine `K` with everything below it, on one thread and one seed.
+pub(crate) struct World<K: KvEngine = MemEngine, F: KvFormat = ApiV1> {
     pub(crate) stepper: Stepper,
     pub(crate) engine: K,
-    pub(crate) storage: TestStorage<K>,
+    pub(crate) storage: Storage<LocalEngine<K>, NoWaiters, F>,
     pub(crate) region: LocalRegion,
 }
 
@@ -41,6 +40,13 @@ impl World<MemEngine> {
 impl<K: KvEngine> World<K> {
     /// A store over an engine.
     pub(crate) fn over(engine: K, seed: u64, config: &Config) -> Self {
+        Self::in_format(engine, seed, config)
+    }
+}
+
+impl<K: KvEngine, F: KvFormat> World<K, F> {
+    /// A store of any format over an engine.
+    pub(crate) fn in_format(engine: K, seed: u64, config: &Config) -> Self {
         let stepper = Stepper::new(seed);
         let runtime = stepper.runtime();
         let region = local_region();
@@ -51,8 +57,11 @@ impl<K: KvEngine> World<K> {
             kv::Config::default(),
             Arc::new(|reason: &str| panic!("the engine failed: {reason}")),
         );
+        if let Some(filter) = expiry_filter::<F>(&stepper.clock()) {
+            local.filter_compactions(Cf::Default, filter).unwrap();
+        }
         let pool = |name: &str| yatp::Builder::new(name).threads(2).build_stepped(&stepper);
-        let storage = Storage::new(
+        let mut storage = Storage::new(
             local,
             NoWaiters,
             ConcurrencyManager::new(TimeStamp::zero()),
@@ -61,6 +70,9 @@ impl<K: KvEngine> World<K> {
             pool("sched"),
             config,
         );
+        if F::HAS_VERSIONS {
+            storage = storage.with_causal_ts(CausalTs::new(oracle(), &runtime));
+        }
         Self {
             stepper,
             engine,
@@ -71,7 +83,12 @@ impl<K: KvEngine> World<K> {
 
     /// An envelope that passes every check.
     pub(crate) fn context(&self) -> kvrpcpb::Context {
-        self.region.context()
+        let mut ctx = self.region.context();
+        // Clients know nothing of time to live.
+        if F::TAG == ApiVersion::V2 {
+            ctx.set_api_version(kvrpcpb::APIVersion::V2);
+        }
+        ctx
     }
 
     /// Runs a future to its end.
@@ -87,7 +104,7 @@ impl<K: KvEngine> World<K> {
     }
 }
 
-impl World<MemEngine> {
+impl<F: KvFormat> World<MemEngine, F> {
     /// Everything that is stored, key by key, or about one key.
     pub(crate) fn show(&self, only: Option<&str>) -> Vec<String> {
         let mut out = Vec::new();
@@ -144,8 +161,18 @@ impl World<MemEngine> {
     }
 }
 
+/// A timestamp oracle that counts.
+fn oracle() -> TsoSource {
+    let last = AtomicU64::new(0);
+    Arc::new(move |count| {
+        let count = u64::from(count);
+        let last = last.fetch_add(count, Ordering::SeqCst) + count;
+        futures::future::ready(Ok(TimeStamp::new(last))).boxed()
+    })
+}
+
 /// The whole key space as one region.
-fn local_region() -> LocalRegion {
+pub(crate) fn local_region() -> LocalRegion {
     let mut peer = metapb::Peer::default();
     peer.set_id(3);
     peer.set_store_id(1);

@@ -1,0 +1,369 @@
+//! Who is admitted, who is refused and who goes first when there is more to do than can be done.
+//!
+//! Each read here takes a millisecond of virtual time, and the pools take turns like one thread: so queues have
+//! lengths in time, and twice the capacity is a number.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api_version::ApiV1;
+use concurrency_manager::ConcurrencyManager;
+use engine_mem::MemEngine;
+use futures::{FutureExt, Stream};
+use kv::{Engine, LocalEngine, LocalSnapshot, SnapshotContext, Subscribed, WriteData, WriteEvent};
+use kvproto::kvrpcpb::{CommandPri, Context};
+use lock_manager::NoWaiters;
+use online_config::ReadableSize;
+use runtime::{Instant, Stepper, VirtualClock};
+use storage::{Config, Error, RawScanRequest, Storage};
+use txn_types::{Key, TimeStamp};
+
+use crate::driver::{World, local_region, tracker};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A read that an engine has served.
+#[derive(Clone)]
+struct Served {
+    priority: CommandPri,
+    /// What its client put into the envelope.
+    tag: Vec<u8>,
+    at: Instant,
+}
+
+/// An engine whose snapshots take a millisecond, and that notes each.
+#[derive(Clone)]
+struct SlowEngine {
+    inner: LocalEngine<MemEngine>,
+    time: VirtualClock,
+    served: Arc<Mutex<Vec<Served>>>,
+}
+
+impl Engine for SlowEngine {
+    type Snap = LocalSnapshot<engine_mem::MemSnapshot>;
+
+    fn async_snapshot(
+        &self,
+        ctx: SnapshotContext,
+    ) -> impl Future<Output = kv::Result<Self::Snap>> + Send + 'static + use<> {
+        self.time.advance(MS);
+        self.served.lock().unwrap().push(Served {
+            priority: ctx.ctx.get_priority(),
+            tag: ctx.ctx.get_resource_group_tag().to_vec(),
+            at: self.time.now(),
+        });
+        self.inner.async_snapshot(ctx)
+    }
+
+    fn async_write(
+        &self,
+        ctx: Context,
+        data: WriteData,
+        subscribed: Subscribed,
+    ) -> impl Stream<Item = WriteEvent> + Send + Unpin + 'static + use<> {
+        self.inner.async_write(ctx, data, subscribed)
+    }
+
+    fn destroy_range(
+        &self,
+        start: Key,
+        end: Key,
+    ) -> impl Future<Output = kv::Result<()>> + Send + 'static + use<> {
+        self.inner.destroy_range(start, end)
+    }
+}
+
+struct Scene {
+    stepper: Stepper,
+    storage: Storage<SlowEngine, NoWaiters, ApiV1>,
+    served: Arc<Mutex<Vec<Served>>>,
+}
+
+type Answer = futures::future::BoxFuture<'static, storage::Result<Option<Vec<u8>>>>;
+
+impl Scene {
+    /// A store whose read pool knows already what a read costs.
+    fn new(seed: u64, config: &Config) -> Scene {
+        let stepper = Stepper::new(seed);
+        let runtime = stepper.runtime();
+        let served: Arc<Mutex<Vec<_>>> = Arc::default();
+        let engine = SlowEngine {
+            inner: LocalEngine::new(
+                MemEngine::new(),
+                local_region(),
+                &runtime,
+                kv::Config::default(),
+                Arc::new(|reason: &str| panic!("the engine failed: {reason}")),
+            ),
+            time: stepper.virtual_clock().clone(),
+            served: served.clone(),
+        };
+        let pool = |name: &str| yatp::Builder::new(name).build_stepped_in_order(&stepper);
+        let storage = Storage::new(
+            engine,
+            NoWaiters,
+            ConcurrencyManager::new(TimeStamp::zero()),
+            &runtime,
+            pool("read"),
+            pool("sched"),
+            config,
+        );
+        let scene = Scene {
+            stepper,
+            storage,
+            served,
+        };
+        // Four, after which the next turn is again one that looks at high priority first.
+        for _ in 0..4 {
+            scene.stepper.block_on(scene.get(|_| {})).unwrap();
+        }
+        scene.served.lock().unwrap().clear();
+        scene
+    }
+
+    fn context(&self, change: impl FnOnce(&mut Context)) -> Context {
+        let mut ctx = local_region().context();
+        change(&mut ctx);
+        ctx
+    }
+
+    fn get(&self, change: impl FnOnce(&mut Context)) -> Answer {
+        let ctx = self.context(change);
+        self.storage
+            .raw_get(ctx, String::new(), b"k".to_vec(), tracker())
+            .boxed()
+    }
+
+    /// What became of a read that may not wait.
+    fn refused(&self, mut answer: Answer) -> Option<Error> {
+        answer.as_mut().now_or_never().map(Result::unwrap_err)
+    }
+}
+
+fn busy(error: Option<Error>) -> Duration {
+    match error {
+        Some(Error::ReadPoolBusy { estimated_wait }) => estimated_wait,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_read_does_not_wait_longer_than_its_client_accepts() {
+    let scene = Scene::new(1, &Config::default());
+    let threshold = |ms| scene.get(move |ctx| ctx.set_busy_threshold_ms(ms));
+    scene.stepper.block_on(threshold(1)).unwrap();
+    let waiting: Vec<_> = (0..20).map(|_| scene.get(|_| {})).collect();
+    assert_eq!(busy(scene.refused(threshold(10))), 20 * MS);
+    assert_eq!(busy(scene.refused(threshold(19))), 20 * MS);
+    let accepted = [threshold(20), threshold(0), threshold(u32::MAX)];
+    // Nothing stands before a read of high priority.
+    let urgent = scene.get(|ctx| {
+        ctx.set_busy_threshold_ms(1);
+        ctx.set_priority(CommandPri::High);
+    });
+    for answer in waiting.into_iter().chain(accepted).chain([urgent]) {
+        scene.stepper.block_on(answer).unwrap();
+    }
+    scene.stepper.block_on(threshold(1)).unwrap();
+}
+
+#[test]
+fn a_read_that_would_be_late_is_refused_at_once() {
+    let scene = Scene::new(1, &Config::default());
+    let within = |ms| scene.get(move |ctx| ctx.set_max_execution_duration_ms(ms));
+    // It takes all of its time; but an idle pool takes whatever comes.
+    scene.stepper.block_on(within(1)).unwrap();
+    let waiting: Vec<_> = (0..20).map(|_| scene.get(|_| {})).collect();
+    assert_eq!(busy(scene.refused(within(20))), 20 * MS);
+    // Twenty before it and its own turn.
+    let in_time = within(21);
+    let all = futures::future::try_join_all(waiting.into_iter().chain([in_time]));
+    scene.stepper.block_on(all).unwrap();
+}
+
+#[test]
+fn too_many_waiting_reads_refuse_the_next_whatever_it_accepts() {
+    let config = Config {
+        max_read_tasks_per_worker: 5,
+        ..Config::default()
+    };
+    let scene = Scene::new(1, &config);
+    let waiting: Vec<_> = (0..5).map(|_| scene.get(|_| {})).collect();
+    let next = scene.refused(scene.get(|_| {}));
+    assert!(matches!(next, Some(Error::SchedTooBusy)), "{next:?}");
+    for answer in waiting {
+        scene.stepper.block_on(answer).unwrap();
+    }
+    scene.stepper.block_on(scene.get(|_| {})).unwrap();
+}
+
+#[test]
+fn requests_in_progress_share_their_memory() {
+    let config = Config {
+        memory_quota: ReadableSize::kb(64),
+        ..Config::default()
+    };
+    let scene = Scene::new(1, &config);
+    let used = || scene.storage.memory_quota().used();
+    assert_eq!(used(), 0);
+    let put = |len: usize| {
+        let pair = (b"k".to_vec(), vec![b'v'; len]);
+        let ctx = scene.context(|_| {});
+        scene
+            .storage
+            .raw_put(ctx, String::new(), pair, 0, tracker())
+            .boxed()
+    };
+    let first = put(50 << 10);
+    assert!(used() > 50 << 10, "{}", used());
+    let second = scene.stepper.block_on(put(20 << 10));
+    assert!(
+        matches!(second, Err(Error::MemoryQuotaExceeded { capacity: 65_536 })),
+        "{second:?}"
+    );
+    scene.stepper.block_on(first).unwrap();
+    scene.stepper.block_on(put(20 << 10)).unwrap();
+    assert_eq!(used(), 0);
+
+    // Reads count from their admission, too.
+    let mut waiting = Vec::new();
+    let refusal = loop {
+        let mut answer = scene.get(|_| {});
+        match answer.as_mut().now_or_never() {
+            None => waiting.push(answer),
+            Some(answer) => break answer,
+        }
+    };
+    assert!(matches!(refusal, Err(Error::MemoryQuotaExceeded { .. })));
+    assert!((10..40).contains(&waiting.len()), "{}", waiting.len());
+    // Nobody waits any more: the memory is free although nothing was read.
+    drop(waiting);
+    scene.stepper.run_until_stalled();
+    assert_eq!(used(), 0);
+    assert!(scene.served.lock().unwrap().is_empty());
+}
+
+#[test]
+fn priorities_of_requests_reach_the_pools() {
+    use CommandPri::{High, Low, Normal};
+    let arrivals = [Low, Normal, High];
+    for seed in 0..10 {
+        let scene = Scene::new(seed, &Config::default());
+        let with = |priority| move |ctx: &mut Context| ctx.set_priority(priority);
+        let reads: Vec<_> = arrivals.map(|priority| scene.get(with(priority))).into();
+        let ended = futures::future::try_join_all(reads);
+        scene.stepper.block_on(ended).unwrap();
+        let served = scene.served.lock().unwrap().clone();
+        let order: Vec<_> = served.iter().map(|read| read.priority).collect();
+        assert_eq!(order, [High, Normal, Low]);
+
+        // Writes of one key, in the order in which they got its latch: the last one stays.
+        let writes = arrivals.map(|priority| {
+            let pair = (b"k".to_vec(), format!("{priority:?}").into_bytes());
+            let ctx = scene.context(with(priority));
+            scene
+                .storage
+                .raw_put(ctx, String::new(), pair, 0, tracker())
+        });
+        let ended = futures::future::try_join_all(writes);
+        scene.stepper.block_on(ended).unwrap();
+        let last = scene.stepper.block_on(scene.get(|_| {})).unwrap();
+        assert_eq!(last.unwrap(), b"Low", "seed {seed}");
+    }
+}
+
+/// Reads that arrive twice as fast as they can be served, for two seconds. Returns the share of the capacity that
+/// was answered in time, and the share of those of high priority that were.
+fn overload(seed: u64, limit: fn(&mut Context)) -> (f64, f64) {
+    const IN_TIME: Duration = Duration::from_millis(50);
+    const LENGTH: Duration = Duration::from_secs(2);
+    const URGENT_ONE_IN: usize = 20;
+
+    let scene = Scene::new(seed, &Config::default());
+    let time = scene.stepper.virtual_clock();
+    let begin = time.now();
+    let mut answers = Vec::new();
+    let mut urgent_arrivals = 0u32;
+    while time.now() - begin < LENGTH {
+        while MS / 2 * answers.len() as u32 <= time.now() - begin {
+            let urgent = answers.len().is_multiple_of(URGENT_ONE_IN);
+            urgent_arrivals += u32::from(urgent);
+            // Kept: a client that goes away would take its read along.
+            answers.push(scene.get(|ctx| {
+                limit(ctx);
+                ctx.set_resource_group_tag(time.now().as_nanos().to_be_bytes().to_vec());
+                if urgent {
+                    ctx.set_priority(CommandPri::High);
+                }
+            }));
+        }
+        // What runs takes time; when there is nothing to run, the next arrival is waited for.
+        if !scene.stepper.step() {
+            time.advance(MS / 2);
+        }
+    }
+    let in_time = |read: &&Served| {
+        let arrived = u64::from_be_bytes(read.tag.as_slice().try_into().unwrap());
+        read.at.as_nanos() - arrived <= IN_TIME.as_nanos() as u64
+    };
+    let served = scene.served.lock().unwrap();
+    let capacity = (time.now() - begin).as_millis() as f64;
+    let all = served.iter().filter(in_time).count();
+    let urgent = served
+        .iter()
+        .filter(in_time)
+        .filter(|read| read.priority == CommandPri::High);
+    (
+        all as f64 / capacity,
+        urgent.count() as f64 / f64::from(urgent_arrivals),
+    )
+}
+
+#[test]
+fn at_twice_the_capacity_nearly_all_of_it_is_of_use() {
+    for seed in 0..3 {
+        let deadline = overload(seed, |ctx| ctx.set_max_execution_duration_ms(50));
+        let threshold = overload(seed, |ctx| ctx.set_busy_threshold_ms(30));
+        for (goodput, urgent) in [deadline, threshold] {
+            assert!(goodput >= 0.9, "seed {seed}: {goodput}");
+            assert!(urgent >= 0.95, "seed {seed}: {urgent}");
+        }
+        // Without either, everybody waits for ever: that is what the two are for.
+        let (goodput, _) = overload(seed, |_| {});
+        assert!(goodput < 0.5, "seed {seed}: {goodput}");
+    }
+}
+
+#[test]
+fn a_scan_stops_between_turns_when_its_deadline_has_passed() {
+    let world = World::new(1);
+    for n in 0..2000u32 {
+        let key = Key::from_encoded(n.to_be_bytes().to_vec());
+        world.put(engine_traits::Cf::Default, &key, b"v");
+    }
+    let scan = |ms| {
+        let mut ctx = world.context();
+        ctx.set_max_execution_duration_ms(ms);
+        let request = RawScanRequest {
+            limit: usize::MAX,
+            ..RawScanRequest::default()
+        };
+        let scan = world
+            .storage
+            .raw_scan(ctx, String::new(), request, tracker());
+        let scan = world.stepper.runtime().spawner.spawn(scan);
+        let mut turns = 0;
+        while world.stepper.step() {
+            turns += 1;
+            world.stepper.virtual_clock().advance(MS);
+        }
+        (world.run(scan), turns)
+    };
+    let (all, turns) = scan(1000);
+    assert_eq!(all.unwrap().unwrap().len(), 2000);
+    let (late, late_turns) = scan(5);
+    let late = late.unwrap();
+    assert!(matches!(late, Err(Error::DeadlineExceeded)), "{late:?}");
+    assert!(late_turns < turns, "{late_turns} of {turns}");
+    assert_eq!(world.storage.memory_quota().used(), 0);
+}
