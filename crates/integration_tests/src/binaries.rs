@@ -13,17 +13,25 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, bail, ensure};
 
+/// The programs of the workspace.
+const PROGRAMS: [&str; 3] = ["tikv-server", "pd-server", "tikv-ctl"];
+
 /// Directory of ready binaries that overrides the search.
 pub const OVERRIDE: &str = "TIKV_TEST_BINARIES";
 
 /// The path of `tikv-server`.
 pub fn tikv_server() -> anyhow::Result<PathBuf> {
-    server("tikv-server")
+    program("tikv-server")
 }
 
 /// The path of `pd-server`.
 pub fn pd_server() -> anyhow::Result<PathBuf> {
-    server("pd-server")
+    program("pd-server")
+}
+
+/// The path of `tikv-ctl`.
+pub fn tikv_ctl() -> anyhow::Result<PathBuf> {
+    program("tikv-ctl")
 }
 
 /// The path of an example of this package.
@@ -45,12 +53,12 @@ pub fn example(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn server(name: &str) -> anyhow::Result<PathBuf> {
+fn program(name: &str) -> anyhow::Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let directory = match env::var_os(OVERRIDE) {
         Some(directory) => PathBuf::from(directory),
         None => BUILT
-            .get_or_init(|| build_servers().map_err(|error| format!("{error:#}")))
+            .get_or_init(|| build_programs().map_err(|error| format!("{error:#}")))
             .clone()
             .map_err(anyhow::Error::msg)?,
     };
@@ -59,17 +67,21 @@ fn server(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn build_servers() -> anyhow::Result<PathBuf> {
+fn build_programs() -> anyhow::Result<PathBuf> {
     let place = Place::of_this_process()?;
     let sources = newest_of_the_product()?;
-    let stale = ["tikv-server", "pd-server"]
+    let stale = PROGRAMS
         .iter()
         .map(|name| age(&place.output.join(name)))
         .collect::<anyhow::Result<Vec<_>>>()?
         .into_iter()
         .any(|built| built < sources);
     if stale {
-        place.build(&["--package", "tikv-server", "--package", "pd-server"])?;
+        let packages: Vec<_> = PROGRAMS
+            .iter()
+            .flat_map(|program| ["--package", program])
+            .collect();
+        place.build(&packages)?;
     }
     Ok(place.output)
 }

@@ -9,11 +9,15 @@
 mod bad_input;
 mod clients;
 mod crash;
+mod ctl;
+mod disk_full;
 mod first_program;
 mod lifecycle;
 mod limits;
 mod locks;
 mod raw_api;
+mod slow_log;
+mod status;
 mod transactions;
 mod unimplemented;
 mod wire;
