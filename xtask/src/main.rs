@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod ci;
 mod codegen;
 mod lint;
@@ -56,6 +57,8 @@ enum Command {
     },
     /// Run the tests with BLESS=1: golden scripts take the output as it is now.
     Bless(test::Selection),
+    /// Measure the server against its goals, with etcd, Redis and RocksDB beside it.
+    Bench(bench::Plan),
     /// What .ci/run runs: setup, tidy, lint, codegen --check, test.
     Ci,
 }
@@ -93,6 +96,7 @@ fn execute(repo: &Repo, command: Command) -> anyhow::Result<()> {
             codegen::codegen(&setup::setup(repo)?, mode)
         }
         Command::Bless(selection) => test::bless(&setup::setup(repo)?, &selection),
+        Command::Bench(plan) => bench::bench(&setup::setup(repo)?, &plan),
         Command::Ci => ci::ci(repo),
     }
 }

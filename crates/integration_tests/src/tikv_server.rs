@@ -136,6 +136,11 @@ impl TikvServer {
         data_dir(self.home.path())
     }
 
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// The time from the last start of the process until `/ready` said yes.
     pub fn ready_after(&self) -> Duration {
         self.ready_after
@@ -144,6 +149,16 @@ impl TikvServer {
     /// Memory that it occupies now.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
         resources::resident_bytes(self.process.pid())
+    }
+
+    /// Everything it has printed.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Its configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        config_file(self.home.path())
     }
 
     /// The end of its log.
@@ -231,7 +246,7 @@ impl Drop for TikvServer {
     }
 }
 
-fn data_dir(home: &Path) -> PathBuf {
+pub(crate) fn data_dir(home: &Path) -> PathBuf {
     home.join("data")
 }
 

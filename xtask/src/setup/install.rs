@@ -147,6 +147,22 @@ pub(super) fn install(missing: &[Missing]) -> anyhow::Result<()> {
     );
 }
 
+/// Installs Debian packages that are no part of the build, without starting what they contain.
+pub(crate) fn install_packages(packages: &[&str]) -> anyhow::Result<()> {
+    let by_hand = format!("apt-get install {}", packages.join(" "));
+    if Manager::detect() != Some(Manager::Apt) {
+        bail!("on Debian `{by_hand}` would bring them ({})", system());
+    }
+    refresh();
+    let mut arguments = vec!["install", "-y", "--no-install-recommends"];
+    arguments.extend(packages);
+    match apt(&arguments) {
+        // At run level 1 the maintainers' scripts start no service.
+        Some(mut command) => run(command.env("RUNLEVEL", "1")),
+        None => bail!("`sudo {by_hand}` brings them"),
+    }
+}
+
 /// apt-get with `arguments`, in a form that asks nobody; `None` without the rights to run it.
 fn apt(arguments: &[&str]) -> Option<Command> {
     let mut command = match root() {

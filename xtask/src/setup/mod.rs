@@ -15,6 +15,7 @@ mod probe;
 use anyhow::bail;
 
 use crate::repo::Repo;
+pub(crate) use install::install_packages;
 pub(crate) use native::{Machine, host};
 use plan::{Grpc, Missing};
 use probe::Found;

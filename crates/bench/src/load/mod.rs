@@ -1,0 +1,18 @@
+//! Kinds of load: what is kept in flight, and how.
+//!
+//! A load knows nothing of ratios and goals; a scenario puts two of them side by side.
+
+mod batched;
+mod closed;
+mod open;
+mod redis;
+mod stream;
+mod threads;
+mod tso;
+
+pub(crate) use batched::{BatchedGet, batched, check_kv_get, check_raw_get};
+pub(crate) use closed::closed_loop;
+pub(crate) use open::{OpenLoop, open_loop};
+pub(crate) use redis::{RedisCommand, encode, exchange, redis};
+pub(crate) use threads::threads;
+pub(crate) use tso::timestamps;

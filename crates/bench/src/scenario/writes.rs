@@ -1,0 +1,130 @@
+//! Writes that are on the disk when they are answered.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::ensure;
+
+use super::line::{Line, Target};
+use super::loads;
+use crate::compare::Repeats;
+use crate::lab::Lab;
+use crate::load::RedisCommand;
+use crate::sample::Sample;
+use crate::target::{Etcd, Fsync, PlainFile, RaftLog, Redis};
+
+/// Writes in flight.
+const WRITES: usize = 256;
+
+pub(super) fn raw_put_group(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
+    const SCENARIO: &str = "raw-put-group";
+    let tikv = lab.tikv()?;
+    let put = loads::raw_put(&tikv, WRITES);
+    let mut figures = [0.0; 2];
+    for (figure, place) in figures.iter_mut().zip(["A1", "A2"]) {
+        // Both counters run over the whole run, warm-up included.
+        let (puts, syncs) = (tikv.raw_puts(&lab.tokio)?, tikv.log_syncs(&lab.tokio)?);
+        lab.once(SCENARIO, &put, place)?;
+        let puts = tikv.raw_puts(&lab.tokio)?.saturating_sub(puts);
+        let syncs = tikv.log_syncs(&lab.tokio)?.saturating_sub(syncs);
+        ensure!(
+            puts > 0 && syncs > 0,
+            "the server counts no RawPuts or no fsyncs"
+        );
+        *figure = puts as f64 / syncs as f64;
+    }
+    Ok(vec![
+        Line::new(
+            SCENARIO,
+            format!("synced RawPuts per fsync, {WRITES} in flight"),
+        )
+        .repeats(Repeats::mean(figures), "")
+        .target(Target::AtLeast(30.0)),
+    ])
+}
+
+pub(super) fn raw_put_etcd(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
+    const SCENARIO: &str = "raw-put-etcd";
+    let what = format!("synced RawPut over etcd Put, {WRITES} in flight");
+    let line = Line::new(SCENARIO, what).target(Target::AtLeast(2.0));
+    let Some(program) = lab.programs.etcd.clone() else {
+        return Ok(vec![line.remark("etcd is not installed")]);
+    };
+    let etcd = Rc::new(Etcd::start(&program, &lab.env)?);
+    let tikv = lab.tikv()?;
+    let put = loads::raw_put(&tikv, WRITES);
+    let other = loads::etcd_put(&etcd, WRITES);
+    let ratio = lab
+        .abba(SCENARIO, &put, &other)?
+        .ratio(Sample::ops_per_second);
+    Ok(vec![line.repeats(ratio, "")])
+}
+
+pub(super) fn raw_put_single(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
+    const SCENARIO: &str = "raw-put-single";
+    let tikv = lab.tikv()?;
+    let put = loads::raw_put(&tikv, 1);
+    let sync = loads::fdatasync(&Arc::new(PlainFile::create()?));
+    let abba = lab.abba(SCENARIO, &put, &sync)?;
+    let median =
+        |runs: &[Sample; 2]| Repeats::mean([runs[0].latency_us.p50, runs[1].latency_us.p50]);
+    let (put, sync) = (median(&abba.a), median(&abba.b));
+    let bound = sync.value * 1.25 + 200.0;
+    let found = Repeats {
+        value: put.value,
+        noise: put.noise.max(sync.noise),
+    };
+    Ok(vec![
+        Line::new(
+            SCENARIO,
+            "median latency of one RawPut at a time (goal: 1.25 fdatasync + 200 µs)",
+        )
+        .repeats(found, "µs")
+        .target(Target::AtMost(bound))
+        .remark(format!("fdatasync takes {:.0} µs", sync.value)),
+    ])
+}
+
+pub(super) fn txn(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
+    const SCENARIO: &str = "txn";
+    let tikv = lab.tikv()?;
+    let txn = loads::txn(&tikv, WRITES);
+    let put = loads::raw_put(&tikv, WRITES);
+    let ratio = lab
+        .abba(SCENARIO, &txn, &put)?
+        .ratio(Sample::ops_per_second);
+    let what = format!("transaction on one key (prewrite, commit) over RawPut, {WRITES} in flight");
+    Ok(vec![
+        Line::new(SCENARIO, what)
+            .repeats(ratio, "")
+            .target(Target::AtLeast(0.4)),
+    ])
+}
+
+pub(super) fn floors(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
+    const SCENARIO: &str = "floors";
+    let rocks = lab.rocks()?;
+    let log = Arc::new(RaftLog::open(1)?);
+    let file = Arc::new(PlainFile::create()?);
+    let mut all = vec![
+        loads::rocks_get(&rocks, 1),
+        loads::rocks_put(&rocks, 1),
+        loads::raft_append(&log, 1),
+        loads::fdatasync(&file),
+    ];
+    if let Some(program) = lab.programs.redis.clone() {
+        let synced = Rc::new(Redis::start(&program, Fsync::Always, &lab.tokio)?);
+        all.push(loads::redis(&synced, WRITES, RedisCommand::Set));
+    }
+    let mut lines = Vec::new();
+    for load in all {
+        let sample = lab.once(SCENARIO, &load, "once")?;
+        let median = format!("median {:.1} µs", sample.latency_us.p50);
+        lines.push(
+            Line::new(SCENARIO, load.name)
+                .value(sample.ops_per_second(), "/s")
+                .remark(median),
+        );
+    }
+    Ok(lines)
+}

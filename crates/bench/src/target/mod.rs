@@ -1,0 +1,13 @@
+//! What is measured: servers as child processes with data of their own, and libraries in this one.
+
+mod etcd;
+mod keyspace;
+mod local;
+mod redis;
+mod tikv;
+
+pub(crate) use etcd::{Etcd, put as etcd_put};
+pub(crate) use keyspace::{KEYS, Keyspace, VALUE_BYTES, key};
+pub(crate) use local::{PlainFile, RaftLog, Rocks};
+pub(crate) use redis::{Fsync, Redis};
+pub(crate) use tikv::Tikv;

@@ -1,0 +1,177 @@
+//! Our server: a process with the default configuration, loaded with data, and connections to it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use futures::executor::block_on;
+use futures::{SinkExt as _, StreamExt as _};
+use grpcio::{Environment, WriteFlags};
+use integration_tests::TikvServer;
+use kvproto::pdpb;
+use kvproto::tikvpb::TikvClient;
+use tokio::runtime::Runtime;
+use txn_types::TimeStamp;
+
+use super::keyspace::{KEYS, Keyspace, key};
+use crate::client::{CONNECTIONS, Connections, connect};
+
+/// Keys of one request while loading.
+const LOAD_BATCH: u64 = 1000;
+
+/// A server that serves, with data.
+pub(crate) struct Tikv {
+    server: TikvServer,
+    pub(crate) connections: Connections,
+    /// To its placement driver.
+    pub(crate) pd: Connections,
+    pub(crate) cluster_id: u64,
+    pub(crate) keyspace: Keyspace,
+}
+
+impl Tikv {
+    /// Starts one without data.
+    pub(crate) fn start(tokio: &Runtime, env: &Arc<Environment>) -> anyhow::Result<Tikv> {
+        Tikv::over(tokio.block_on(TikvServer::start())?, env)
+    }
+
+    /// Starts one, writes all keys, and starts it again, so that the data stand in table files as
+    /// they do in a server that has run for a while.
+    pub(crate) fn start_loaded(tokio: &Runtime, env: &Arc<Environment>) -> anyhow::Result<Tikv> {
+        let Tikv {
+            mut server,
+            connections,
+            keyspace,
+            ..
+        } = Tikv::start(tokio, env)?;
+        load(&TikvClient::new(connections.channel(0)), &keyspace).context("load the data")?;
+        drop(connections);
+        tokio.block_on(async {
+            server.stop().await?;
+            server.restart().await
+        })?;
+        Tikv::over(server, env)
+    }
+
+    fn over(server: TikvServer, env: &Arc<Environment>) -> anyhow::Result<Tikv> {
+        let endpoints = server.pd_endpoints();
+        let endpoint = endpoints.first().context("a server without a PD")?;
+        let pd = Connections::open(env, endpoint, CONNECTIONS);
+        let client = pdpb::PdClient::new(pd.channel(0));
+        let members = client.get_members(&pdpb::GetMembersRequest::default())?;
+        let cluster_id = members.get_header().get_cluster_id();
+        let mut request = pdpb::GetRegionRequest::default();
+        request.mut_header().set_cluster_id(cluster_id);
+        let mut region = client.get_region(&request)?;
+        ensure!(region.has_region(), "the placement driver knows no region");
+        let peer = region.take_leader();
+        let now = block_on(timestamp(&client, cluster_id))?;
+        let address = server.client_address().to_string();
+        Ok(Tikv {
+            keyspace: Keyspace::new(region.get_region(), peer, now.into_inner()),
+            connections: Connections::open(env, &address, CONNECTIONS),
+            server,
+            pd,
+            cluster_id,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.client_address()
+    }
+
+    pub(crate) fn ready_after(&self) -> Duration {
+        self.server.ready_after()
+    }
+
+    pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
+        self.server.resident_bytes()
+    }
+
+    /// Opens another connection and makes sure that it is there.
+    pub(crate) fn connection(&self, env: &Arc<Environment>) -> anyhow::Result<grpcio::Channel> {
+        let channel = connect(env, &self.address().to_string());
+        let health = kvproto::healthpb::HealthClient::new(channel.clone());
+        health.check(&kvproto::healthpb::HealthCheckRequest::default())?;
+        Ok(channel)
+    }
+
+    /// How often the server has brought its log to the disk for clients' writes.
+    pub(crate) fn log_syncs(&self, tokio: &Runtime) -> anyhow::Result<u64> {
+        self.metric(tokio, "tikv_engine_wal_file_synced{db=\"kv\"}")
+    }
+
+    /// How many RawPuts it has answered.
+    pub(crate) fn raw_puts(&self, tokio: &Runtime) -> anyhow::Result<u64> {
+        self.metric(
+            tokio,
+            "tikv_grpc_msg_duration_seconds_count{type=\"raw_put\"}",
+        )
+    }
+
+    fn metric(&self, tokio: &Runtime, series: &str) -> anyhow::Result<u64> {
+        let address = self.server.status_address();
+        let metrics = tokio.block_on(integration_tests::get(address, "/metrics"))?;
+        metric(&metrics.body, series)
+    }
+}
+
+/// The value of a series in a text of Prometheus. One that was never counted is not there.
+fn metric(text: &str, series: &str) -> anyhow::Result<u64> {
+    let found = text.lines().find_map(|line| line.strip_prefix(series));
+    let Some(value) = found else { return Ok(0) };
+    let value: f64 = value.trim().parse().context("a metric that is no number")?;
+    Ok(value as u64)
+}
+
+async fn timestamp(client: &pdpb::PdClient, cluster_id: u64) -> anyhow::Result<TimeStamp> {
+    let (mut sink, mut answers) = client.tso()?;
+    let mut request = pdpb::TsoRequest::default();
+    request.mut_header().set_cluster_id(cluster_id);
+    request.set_count(1);
+    sink.send((request, WriteFlags::default())).await?;
+    let answer = answers.next().await.context("no timestamp")??;
+    sink.close().await?;
+    let physical = u64::try_from(answer.get_timestamp().get_physical())?;
+    let logical = u64::try_from(answer.get_timestamp().get_logical())?;
+    Ok(TimeStamp::compose(physical, logical))
+}
+
+fn load(client: &TikvClient, keyspace: &Keyspace) -> anyhow::Result<()> {
+    for first in (0..KEYS).step_by(LOAD_BATCH as usize) {
+        let answer = client.raw_batch_put(&keyspace.raw_batch_put(first, LOAD_BATCH))?;
+        let refused = answer.has_region_error() || !answer.get_error().is_empty();
+        ensure!(!refused, "RawBatchPut: {answer:?}");
+
+        let keys: Vec<_> = (first..first + LOAD_BATCH)
+            .map(|number| key(b't', number))
+            .collect();
+        let start_ts = keyspace.timestamp();
+        let answer = client.kv_prewrite(&keyspace.prewrite(keys.clone(), start_ts))?;
+        let refused = answer.has_region_error() || !answer.get_errors().is_empty();
+        ensure!(!refused, "KvPrewrite: {answer:?}");
+        let commit_ts = keyspace.timestamp();
+        let answer = client.kv_commit(&keyspace.commit(keys, start_ts, commit_ts))?;
+        let refused = answer.has_region_error() || answer.has_error();
+        ensure!(!refused, "KvCommit: {answer:?}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_found_by_its_whole_name() {
+        let text = "# HELP a b\na_total 7\na{db=\"kv\"} 12\na{db=\"raft\"} 3\n";
+        assert_eq!(metric(text, "a{db=\"kv\"}").unwrap(), 12);
+        assert_eq!(metric(text, "b").unwrap(), 0);
+        assert!(metric(text, "a{db=").is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! Every driver of our own server, for a tenth of a second each: figures come out, none is believed.
+
+use bench::{Lab, Programs, Progress, Settings, Verdict, run_scenario};
+use integration_tests::binaries;
+
+#[test]
+fn every_driver_of_our_server_works() {
+    // The lab starts the server of the same build.
+    binaries::tikv_server().unwrap();
+    let programs = Programs::default();
+    let mut lab = Lab::new(Settings::SMOKE, programs, Progress::silent()).unwrap();
+    let names = [
+        "idle-server",
+        "idle-connections",
+        "kv-get",
+        "batch-raw-get",
+        "kv-scan",
+        "tso",
+        "raw-put-group",
+        "raw-put-single",
+        "txn",
+        "floors",
+    ];
+    for name in names {
+        let lines =
+            run_scenario(&mut lab, name).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        assert!(!lines.is_empty());
+        for line in lines {
+            assert!(line.value.is_some_and(|value| value > 0.0), "{line:?}");
+        }
+    }
+    assert!(lab.runs().iter().all(|run| run.sample.ops > 0));
+}
+
+#[test]
+fn what_is_not_installed_is_not_measured() {
+    let mut lab = Lab::new(Settings::SMOKE, Programs::default(), Progress::silent()).unwrap();
+    for name in ["raw-put-etcd", "batch-redis"] {
+        let lines = run_scenario(&mut lab, name).unwrap();
+        assert_eq!(lines[0].verdict(), Verdict::NotMeasured);
+        assert!(lines[0].remark.contains("not installed"));
+    }
+    assert!(run_scenario(&mut lab, "no-such").is_err());
+}
