@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     config: Config,
     writes: AtomicU64,
     failing: AtomicBool,
+    full: AtomicBool,
     /// By column family.
     filters: [OnceLock<CompactionFilterFactory>; Cf::ALL.len()],
 }
@@ -80,6 +81,7 @@ impl MemEngine {
             config,
             writes: AtomicU64::new(0),
             failing: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             filters: Default::default(),
         };
         // The contents at the log's base are what a crash falls back to: a reader like any other.
@@ -113,6 +115,11 @@ impl MemEngine {
         self.shared.failing.store(failing, Ordering::SeqCst);
     }
 
+    /// From now on (or no longer) every write and sync fails because the disk has no room.
+    pub fn fill_disk(&self, full: bool) {
+        self.shared.full.store(full, Ordering::SeqCst);
+    }
+
     fn crash_keeping(&self, tail: usize) -> MemEngine {
         let survivor = MemEngine::with_config(self.shared.config.clone());
         {
@@ -131,6 +138,9 @@ impl MemEngine {
     fn check_disk(&self) -> Result<()> {
         if self.shared.failing.load(Ordering::SeqCst) {
             return Err(Error::Io("the disk refuses writes (injected)".into()));
+        }
+        if self.shared.full.load(Ordering::SeqCst) {
+            return Err(Error::NoSpace("the disk is full (injected)".into()));
         }
         Ok(())
     }

@@ -31,6 +31,10 @@ pub enum Error {
     /// assumed about what reached the disk.
     #[error("io error: {0}")]
     Io(String),
+    /// The disk is full. The engine refuses writes until there is room, then goes on by itself; until
+    /// then it is open whether a crash would bring the refused write back.
+    #[error("no space left on the disk: {0}")]
+    NoSpace(String),
     /// The caller asked for what cannot be done: a settings value out of range, a missing save
     /// point.
     #[error("invalid argument: {0}")]

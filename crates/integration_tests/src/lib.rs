@@ -7,11 +7,13 @@ mod pd_server;
 mod ports;
 mod process;
 mod resources;
+mod small_disk;
 mod tikv_server;
 
-pub use http::{Response, get};
+pub use http::{Response, exchange, get, request};
 pub use pd_server::PdServer;
 pub use ports::free_address;
 pub use process::Process;
 pub use resources::{allocated_bytes, resident_bytes};
+pub use small_disk::SmallDisk;
 pub use tikv_server::{ServerBuilder, TikvServer};

@@ -4,6 +4,7 @@
 mod engine;
 mod error;
 mod local;
+mod metrics;
 pub mod region_error;
 
 pub use engine::{
@@ -11,5 +12,5 @@ pub use engine::{
 };
 pub use error::{Error, Result};
 pub use local::{
-    Config, LocalEngine, LocalIterator, LocalRegion, LocalSnapshot, LocalStats, OnFatal,
+    Config, DiskStatus, LocalEngine, LocalIterator, LocalRegion, LocalSnapshot, LocalStats, OnFatal,
 };

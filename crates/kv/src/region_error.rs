@@ -79,6 +79,15 @@ pub fn server_is_busy(reason: &str) -> errorpb::Error {
     error
 }
 
+/// There is no room for the write. Clients wait long before they try again.
+pub fn disk_full(store_id: u64, reason: &str) -> errorpb::Error {
+    let mut error = with_message(format!("disk full on store {store_id}: {reason}"));
+    let detail = error.mut_disk_full();
+    detail.mut_store_id().push(store_id);
+    detail.set_reason(reason.into());
+    error
+}
+
 /// The write is larger than one write may be.
 pub fn raft_entry_too_large(region_id: u64, entry_size: u64) -> errorpb::Error {
     let mut error = with_message(format!(

@@ -5,13 +5,16 @@
 //! 2. A read is refused when too many wait already; when the estimated wait is above what its client accepts
 //!    (`busy_threshold_ms`); and when its deadline would pass before a thread is likely to be done with it. A read
 //!    that is served too late costs as much as one in time, and helps nobody.
-//! 3. The deadline is looked at again before each turn of the read: a long scan gives way every so many keys, and
+//! 3. The estimate cannot know who will overtake. So a read that waited, and whose deadline would pass while it runs,
+//!    is not begun.
+//! 4. The deadline is looked at again before each turn of the read: a long scan gives way every so many keys, and
 //!    goes on only while somebody waits for it.
 //!
 //! Must never: queue without bound, or begin a read whose caller is gone.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -20,7 +23,7 @@ use kvproto::kvrpcpb::Context;
 use runtime::Clock;
 use tracker::TrackerHandle;
 use txn_types::TimeStamp;
-use yatp::{Pool, TaskOptions};
+use yatp::{MeanTime, Pool, TaskOptions};
 
 use crate::deadline::Deadline;
 use crate::memory::{MemoryLease, MemoryQuota, REQUEST_OVERHEAD};
@@ -34,6 +37,8 @@ pub(crate) struct ReadPool {
     tasks_max: usize,
     clock: Clock,
     memory: MemoryQuota,
+    /// How long reads take from their begin to their end.
+    service: Arc<MeanTime>,
 }
 
 /// A read that was admitted: what it is, how long it may take, and the memory it holds.
@@ -64,6 +69,7 @@ impl ReadPool {
             pool,
             clock,
             memory,
+            service: Arc::default(),
         }
     }
 
@@ -107,7 +113,7 @@ impl ReadPool {
         let too_long = !threshold.is_zero() && estimated_wait > threshold;
         // An idle pool takes whatever comes: nobody else would be better served.
         let too_late = !estimated_wait.is_zero()
-            && deadline.passes_within(estimated_wait + self.pool.mean_turn(), &self.clock);
+            && deadline.passes_within(estimated_wait + self.service.mean(), &self.clock);
         if too_long || too_late {
             return Err(Error::ReadPoolBusy { estimated_wait });
         }
@@ -156,12 +162,21 @@ impl ReadPool {
         let (sender, receiver) = oneshot::channel();
         let clock = self.clock.clone();
         let submitted = clock.now();
+        let service = Arc::clone(&self.service);
         let task = async move {
             if sender.is_canceled() {
                 return;
             }
             let begun = clock.now();
-            let result = in_time(deadline, &clock, work).await;
+            let (waited, usual) = (begun - submitted, service.mean());
+            let result = if waited > usual && deadline.passes_within(usual, &clock) {
+                Err(Error::DeadlineExceeded)
+            } else {
+                let result = in_time(deadline, &clock, work).await;
+                let ended = clock.now();
+                service.record(ended, ended - begun);
+                result
+            };
             if let Err(error) = &result {
                 error.log_damage(kind);
             }

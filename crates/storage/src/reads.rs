@@ -350,7 +350,12 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         })
     }
 
-    pub(crate) fn raise_max_ts(&self, kind: &'static str, ctx: &Context, ts: TimeStamp) -> Result<()> {
+    pub(crate) fn raise_max_ts(
+        &self,
+        kind: &'static str,
+        ctx: &Context,
+        ts: TimeStamp,
+    ) -> Result<()> {
         if !ctx.get_stale_read() {
             self.concurrency_manager.update_max_ts(ts, kind)?;
         }

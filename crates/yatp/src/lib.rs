@@ -4,13 +4,14 @@
 
 mod accounts;
 mod lanes;
+mod mean_time;
 mod parking;
 mod pool;
 mod stepped;
-mod turn_time;
 mod workers;
 
 pub use accounts::{LEVEL_BOUNDS, LEVELS};
+pub use mean_time::MeanTime;
 pub use pool::{Builder, Error, Pool, PoolClosed, Result};
 
 /// How urgent a task is.

@@ -20,8 +20,8 @@ use crate::{
     Priority, TaskOptions,
     accounts::{Account, Accounts},
     lanes::lane_of,
+    mean_time::MeanTime,
     stepped::{Ready, SteppedLanes},
-    turn_time::TurnTime,
     workers::Workers,
 };
 
@@ -113,7 +113,7 @@ impl Builder {
     #[must_use]
     pub fn build_stepped_in_order(self, stepper: &Stepper) -> Pool {
         let lanes = SteppedLanes::new(stepper);
-        self.build_on(stepper, Driver::SteppedInOrder(lanes))
+        self.build_on(stepper, Driver::SteppedInOrder(Box::new(lanes)))
     }
 
     fn build_on(self, stepper: &Stepper, driver: Driver) -> Pool {
@@ -135,7 +135,7 @@ impl Builder {
             tasks: TaskSet::default(),
             accounts: Accounts::default(),
             queued: Default::default(),
-            turns: TurnTime::default(),
+            turns: MeanTime::default(),
             panics: AtomicU64::new(0),
         }
     }
@@ -186,13 +186,8 @@ impl Pool {
     #[must_use]
     pub fn estimated_wait(&self, priority: Priority) -> Duration {
         let core = &self.handle.core;
-        core.turns.wait(core.queued_before(priority), core.threads)
-    }
-
-    /// How long a thread has lately run before it took the next task.
-    #[must_use]
-    pub fn mean_turn(&self) -> Duration {
-        self.handle.core.turns.mean()
+        core.turns
+            .of_many(core.queued_before(priority), core.threads)
     }
 
     /// Tasks that have not ended: queued, running or waiting for something.
@@ -249,14 +244,14 @@ pub(crate) struct Core {
     accounts: Accounts,
     /// Ready tasks that wait for a thread, by priority.
     queued: [AtomicUsize; 3],
-    turns: TurnTime,
+    turns: MeanTime,
     panics: AtomicU64,
 }
 
 enum Driver {
     Threads(Box<Workers>),
     Stepped(Stepper),
-    SteppedInOrder(SteppedLanes),
+    SteppedInOrder(Box<SteppedLanes>),
 }
 
 /// What a task of a pool carries.

@@ -6,6 +6,7 @@
 
 mod config;
 mod destroy;
+mod disk;
 mod queue;
 mod region;
 mod snapshot;
@@ -28,6 +29,8 @@ use txn_types::Key;
 
 pub use config::Config;
 use destroy::{DestroyQueue, Destroyer};
+use disk::DiskGate;
+pub use disk::DiskStatus;
 use queue::{PendingWrite, Queue};
 pub use region::LocalRegion;
 pub use snapshot::{LocalIterator, LocalSnapshot};
@@ -58,6 +61,7 @@ struct Inner<E> {
     region: LocalRegion,
     queue: Arc<Queue>,
     counters: Arc<Counters>,
+    disk: DiskGate,
     clock: Clock,
     config: Config,
     writer_stopped: Shared<oneshot::Receiver<()>>,
@@ -119,6 +123,7 @@ impl<E: KvEngine> LocalEngine<E> {
             region,
             queue,
             counters,
+            disk: DiskGate::default(),
             clock: runtime.clock.clone(),
             config,
             writer_stopped: writer_stopped.shared(),
@@ -170,6 +175,16 @@ impl<E: KvEngine> LocalEngine<E> {
             .filter_compactions(cf, Arc::new(data_only))?)
     }
 
+    /// Tells how much room the disk has: the engine does not look by itself.
+    pub fn set_disk_status(&self, status: DiskStatus) {
+        self.inner.disk.set(status);
+    }
+
+    /// The room that was told last.
+    pub fn disk_status(&self) -> DiskStatus {
+        self.inner.disk.status()
+    }
+
     /// Figures for metrics.
     pub fn stats(&self) -> LocalStats {
         let counters = &self.inner.counters;
@@ -206,6 +221,7 @@ impl<E: KvEngine> LocalEngine<E> {
     fn check_write(&self, ctx: &kvrpcpb::Context, data: &WriteData) -> Result<usize> {
         let Inner {
             region,
+            disk,
             clock,
             config,
             ..
@@ -215,6 +231,7 @@ impl<E: KvEngine> LocalEngine<E> {
             return Err(region_error::stale_command().into());
         }
         region.check_modifies(&data.modifies)?;
+        disk.check(region.store_id, ctx.get_disk_full_opt(), &data.modifies)?;
         let bytes = data.size();
         if bytes > config.max_write_bytes {
             let region_id = region.region.get_id();

@@ -7,6 +7,10 @@
 //! 4. When the write or its sync fails, nobody knows what the disk holds, and a later sync that
 //!    succeeds would prove nothing. So the writer answers that the result is undetermined, takes
 //!    no further write ever, and calls `on_fatal`, by which the process ends.
+//! 5. A full disk is another matter. The engine then refuses every write until there is room, and
+//!    before it takes the next it puts what it holds into new files and begins a new log. Nothing
+//!    is built upon what the disk refused, so the writer goes on. What became of the refused group
+//!    itself is undetermined: a crash before the new log may find it, whole, in the old one.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -18,7 +22,7 @@ use keys::DATA_PREFIX;
 use runtime::Clock;
 
 use super::queue::{PendingWrite, Queue};
-use crate::{Error, Modify, region_error};
+use crate::{Error, Modify, metrics, region_error};
 
 /// Called once with the reason when durability can no longer be had. Production aborts the
 /// process in it: continuing would answer from a state that a restart may not find.
@@ -61,6 +65,10 @@ impl<E: KvEngine> Writer<E> {
             let result = self.write_group(group);
             queue.release(bytes);
             if let Err(error) = result {
+                if matches!(error, engine_traits::Error::NoSpace(_)) {
+                    tracing::warn!(error = %error, "the disk has no room for a write");
+                    continue;
+                }
                 queue.abandon();
                 let reason = format!("a synced write to the engine failed: {error}");
                 tracing::error!(error = %error, "synced write failed, durability is lost");
@@ -92,6 +100,7 @@ impl<E: KvEngine> Writer<E> {
         let result = self.commit(batch);
         if result.is_ok() {
             self.counters.groups.fetch_add(1, Ordering::Relaxed);
+            metrics::WAL_SYNCS.inc();
             self.counters
                 .writes
                 .fetch_add(group.len() as u64, Ordering::Relaxed);

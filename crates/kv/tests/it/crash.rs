@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use engine_mem::MemEngine;
 use engine_traits::{Cf, Peekable};
-use futures::FutureExt;
 use kv::{Config, Error, Modify, WriteData};
 use parking_lot::Mutex;
 use runtime::Stepper;
@@ -124,6 +123,35 @@ fn a_failed_sync_is_fatal_and_undetermined() {
     };
     assert!(there("before"));
     assert!(!there("c"));
+}
+
+#[test]
+fn a_full_disk_is_not_fatal_and_writing_goes_on_when_it_is_emptied() {
+    let stepper = Stepper::new(1);
+    let engine = MemEngine::new();
+    let fixture = start(engine.clone(), &stepper.runtime(), Config::default());
+    stepper.block_on(fixture.write(put("before", "v"))).unwrap();
+    engine.fill_disk(true);
+    for _ in 0..3 {
+        let refused = stepper.block_on(fixture.write(put("a", "v")));
+        let error = region_error(refused);
+        let message = error.get_undetermined_result().get_message();
+        assert!(message.contains("no space"), "{error:?}");
+        assert!(
+            stepper
+                .block_on(fixture.get(Cf::Default, "before"))
+                .is_some()
+        );
+    }
+    engine.fill_disk(false);
+    stepper.block_on(fixture.write(put("after", "v"))).unwrap();
+    assert!(fixture.fatal.lock().is_empty());
+    assert_eq!(fixture.local.stats().pending_bytes, 0);
+    let survivor = start(engine.crash(), &stepper.runtime(), Config::default());
+    for (name, there) in [("before", true), ("a", false), ("after", true)] {
+        let found = stepper.block_on(survivor.get(Cf::Default, name));
+        assert_eq!(found.is_some(), there, "{name}");
+    }
 }
 
 #[test]

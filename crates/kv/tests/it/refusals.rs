@@ -182,3 +182,27 @@ fn settings_are_validated_as_a_whole() {
             .any(|problem| problem.contains("max-group-bytes"))
     );
 }
+
+#[test]
+fn a_disk_that_fills_up_refuses_new_data_and_serves_reads() {
+    let stepper = Stepper::new(8);
+    let fixture = start(MemEngine::new(), &stepper.runtime(), Config::default());
+    stepper.block_on(fixture.write(put("k", "1"))).unwrap();
+    fixture.local.set_disk_status(kv::DiskStatus::AlmostFull);
+    let error = region_error(stepper.block_on(fixture.write(put("k", "2"))));
+    assert_eq!(error.get_disk_full().get_store_id(), [1]);
+    let mut ctx = region().context();
+    ctx.set_disk_full_opt(kvproto::kvrpcpb::DiskFullOpt::AllowedOnAlmostFull);
+    stepper
+        .block_on(kv::write(&fixture.local, ctx.clone(), put("k", "3")))
+        .unwrap();
+    fixture.local.set_disk_status(kv::DiskStatus::Full);
+    let refused = stepper.block_on(kv::write(&fixture.local, ctx, put("k", "4")));
+    assert!(region_error(refused).has_disk_full());
+    assert_eq!(
+        stepper.block_on(fixture.get(Cf::Default, "k")).unwrap(),
+        b"3"
+    );
+    fixture.local.set_disk_status(kv::DiskStatus::Normal);
+    stepper.block_on(fixture.write(put("k", "5"))).unwrap();
+}

@@ -92,7 +92,11 @@ fn documentation<'a>(
 /// one is known by its path.
 fn field_docs() -> BTreeMap<(String, String), String> {
     let mut found = BTreeMap::new();
-    for (source, prefix) in SOURCES.iter().zip(["", "", "storage::", "engine_rocks::", "security::"]) {
+    for (source, prefix) in
+        SOURCES
+            .iter()
+            .zip(["", "", "storage::", "engine_rocks::", "security::"])
+    {
         let mut item = String::new();
         let mut doc = String::new();
         for line in source.lines() {

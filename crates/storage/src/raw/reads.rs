@@ -101,11 +101,11 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         self.spawn_read(ticket, &tracker.clone(), async move {
             let cf = raw_cf::<F>(&cf)?;
             this.check_raw_keys(KIND, &ctx, [key.as_slice()])?;
+            let fill_cache = !ctx.get_not_fill_cache();
+            let snapshot = this.raw_snapshot(ctx, &tracker).await?;
             if !F::IS_TTL_ENABLED {
                 return Err(Error::TtlNotEnabled);
             }
-            let fill_cache = !ctx.get_not_fill_cache();
-            let snapshot = this.raw_snapshot(ctx, &tracker).await?;
             let view = this.raw_view(&snapshot, cf, fill_cache);
             // What is visible expires later than now.
             let rest = |expire_ts: Option<u64>| expire_ts.map_or(0, |at| at - view.now_secs);

@@ -1,15 +1,13 @@
-//! How long a thread runs before it takes the next task, and the wait that follows for a new one.
+//! How long something takes on average, lately: a turn of a pool's thread, or what a caller measures.
 //!
-//! 1. A *turn* is one poll of a task: what stands in a queue costs one turn each, whatever the tasks
-//!    cost in all.
-//! 2. Turns are averaged over windows of [`WINDOW`], and each finished window counts half of what was
-//!    known before it, so the estimate follows a change of load within some hundred milliseconds and
-//!    one long turn does not decide it.
-//! 3. A pause of several windows counts like so many windows of what came after it: old knowledge
-//!    fades with time, not with the number of turns.
+//! 1. Times are averaged over windows of [`WINDOW`], and each finished window counts half of what was
+//!    known before it, so the mean follows a change of load within some hundred milliseconds and one
+//!    long time does not decide it.
+//! 2. A pause of several windows counts like so many windows of what came after it: old knowledge
+//!    fades with time, not with the number of events.
 //!
 //! The state is plain; the atomics around it are at the end. Must never read a clock, and never wait
-//! for a lock: a turn that cannot be counted at once is not counted.
+//! for a lock: a time that cannot be counted at once is not counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use runtime::Instant;
 
-/// Turns of so long a time are one sample.
+/// What happens in so long a time is one sample.
 const WINDOW: Duration = Duration::from_millis(100);
 
 /// After so many windows nothing is left of the past.
@@ -25,22 +23,22 @@ const FORGOTTEN_AFTER: u64 = 16;
 
 /// The moving average, as plain state.
 #[derive(Debug, Default)]
-struct MeanTurn {
-    /// Valid once a turn was counted.
+struct State {
+    /// Valid once something was counted.
     window_start: Option<Instant>,
     sum_ns: u64,
-    turns: u64,
+    count: u64,
     /// Of the finished windows; absent during the first.
     past_ns: Option<u64>,
 }
 
-impl MeanTurn {
-    /// Counts a turn that ended at `now`. Returns the mean in nanoseconds.
-    fn record(&mut self, now: Instant, ran: Duration) -> u64 {
+impl State {
+    /// Counts what ended at `now`. Returns the mean in nanoseconds.
+    fn record(&mut self, now: Instant, took: Duration) -> u64 {
         let start = *self.window_start.get_or_insert(now);
-        self.sum_ns = self.sum_ns.saturating_add(nanos(ran));
-        self.turns += 1;
-        let mean = self.sum_ns / self.turns;
+        self.sum_ns = self.sum_ns.saturating_add(nanos(took));
+        self.count += 1;
+        let mean = self.sum_ns / self.count;
         let elapsed = now.saturating_duration_since(start);
         if elapsed < WINDOW {
             return self.past_ns.unwrap_or(mean);
@@ -53,41 +51,41 @@ impl MeanTurn {
                 mean - ((mean - past) >> windows)
             }
         });
-        *self = MeanTurn {
+        *self = State {
             window_start: Some(now),
             sum_ns: 0,
-            turns: 0,
+            count: 0,
             past_ns: Some(past),
         };
         past
     }
 }
 
-/// The mean turn of a pool, counted by its threads and read by whoever admits tasks.
+/// A moving mean that many threads count into and read.
 #[derive(Debug, Default)]
-pub(crate) struct TurnTime {
-    state: Mutex<MeanTurn>,
+pub struct MeanTime {
+    state: Mutex<State>,
     mean_ns: AtomicU64,
 }
 
-impl TurnTime {
-    /// Counts a turn that ended at `now`.
-    pub(crate) fn record(&self, now: Instant, ran: Duration) {
+impl MeanTime {
+    /// Counts what ended at `now`.
+    pub fn record(&self, now: Instant, took: Duration) {
         if let Some(mut state) = self.state.try_lock() {
-            let mean = state.record(now, ran);
+            let mean = state.record(now, took);
             self.mean_ns.store(mean, Ordering::Relaxed);
         }
     }
 
-    /// The mean turn.
-    pub(crate) fn mean(&self) -> Duration {
+    /// The mean; zero when nothing was counted yet.
+    pub fn mean(&self) -> Duration {
         Duration::from_nanos(self.mean_ns.load(Ordering::Relaxed))
     }
 
-    /// What `queued` turns before a new task take on `threads` threads.
-    pub(crate) fn wait(&self, queued: usize, threads: usize) -> Duration {
-        let turns = u128::from(self.mean_ns.load(Ordering::Relaxed)) * queued as u128;
-        let wait = turns / threads.max(1) as u128;
+    /// How long `count` of them take when `at_once` go on side by side.
+    pub fn of_many(&self, count: usize, at_once: usize) -> Duration {
+        let total = u128::from(self.mean_ns.load(Ordering::Relaxed)) * count as u128;
+        let wait = total / at_once.max(1) as u128;
         Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))
     }
 }
@@ -105,21 +103,21 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn the_first_turns_count_at_once() {
-        let (turns, time) = (TurnTime::default(), VirtualClock::new());
-        assert_eq!(turns.wait(1000, 1), Duration::ZERO);
+    fn the_first_count_at_once() {
+        let (turns, time) = (MeanTime::default(), VirtualClock::new());
+        assert_eq!(turns.of_many(1000, 1), Duration::ZERO);
         turns.record(time.now(), 2 * MS);
         assert_eq!(turns.mean(), 2 * MS);
         turns.record(time.now(), 4 * MS);
         assert_eq!(turns.mean(), 3 * MS);
         // Ten turns of 3 ms on two threads.
-        assert_eq!(turns.wait(10, 2), 15 * MS);
-        assert_eq!(turns.wait(0, 2), Duration::ZERO);
+        assert_eq!(turns.of_many(10, 2), 15 * MS);
+        assert_eq!(turns.of_many(0, 2), Duration::ZERO);
     }
 
     #[test]
     fn each_window_halves_what_was_known() {
-        let (turns, time) = (TurnTime::default(), VirtualClock::new());
+        let (turns, time) = (MeanTime::default(), VirtualClock::new());
         turns.record(time.now(), 8 * MS);
         time.advance(WINDOW);
         turns.record(time.now(), 8 * MS);
@@ -138,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn one_long_turn_among_many_does_not_decide() {
-        let (turns, time) = (TurnTime::default(), VirtualClock::new());
+    fn one_long_time_among_many_does_not_decide() {
+        let (turns, time) = (MeanTime::default(), VirtualClock::new());
         for n in 0..1000 {
             let ran = if n == 500 { 100 * MS } else { MS };
             time.advance(MS);
@@ -150,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_pause_fades_the_past() {
-        let (turns, time) = (TurnTime::default(), VirtualClock::new());
+        let (turns, time) = (MeanTime::default(), VirtualClock::new());
         turns.record(time.now(), 1024 * MS);
         time.advance(WINDOW);
         turns.record(time.now(), 1024 * MS);
@@ -164,9 +162,9 @@ mod tests {
 
     #[test]
     fn absurd_numbers_saturate() {
-        let (turns, time) = (TurnTime::default(), VirtualClock::new());
+        let (turns, time) = (MeanTime::default(), VirtualClock::new());
         turns.record(time.now(), Duration::MAX);
         turns.record(time.now(), Duration::MAX);
-        assert_eq!(turns.wait(usize::MAX, 0), Duration::from_nanos(u64::MAX));
+        assert_eq!(turns.of_many(usize::MAX, 0), Duration::from_nanos(u64::MAX));
     }
 }
