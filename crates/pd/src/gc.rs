@@ -400,9 +400,11 @@ impl GcState {
             }
         }
         let allowed = blocker.as_ref().map_or(target, Blocker::ts);
+        let reached = allowed.max(self.points(scope).txn);
         Advance {
-            reached: allowed.max(self.points(scope).txn),
-            blocker,
+            reached,
+            // What lies behind the point already keeps nobody from staying there.
+            blocker: blocker.filter(|_| reached < target),
             changes,
         }
     }

@@ -32,7 +32,8 @@ use crate::gc::{Moment, NULL_KEYSPACE, Points};
 use crate::oracle::Oracle;
 use crate::state::PdState;
 
-/// How often a run may become due.
+/// How often to look whether a run is due, at least and at most; ten times an interval in between.
+const CHECK_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(60);
 
 /// When and how far.
@@ -60,7 +61,8 @@ pub(crate) async fn run(
         tracing::warn!(%error, "garbage collection was not taken back");
     }
     let started = runtime.clock.now();
-    let pause = schedule.interval.min(CHECK_INTERVAL_MAX);
+    let pause = schedule.interval / 10;
+    let pause = pause.clamp(CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX);
     loop {
         let sleep = Box::pin(runtime.timer.sleep(pause));
         if let Either::Left(_) = select(stop.wait(), sleep).await {

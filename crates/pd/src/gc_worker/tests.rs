@@ -1,4 +1,4 @@
-//! The worker over virtual hours: a whole placement driver without its ports, in one thread.
+//! The worker in virtual time: a whole placement driver without its ports, in one thread.
 
 use engine_mem::MemEngine;
 use kvproto::metapb::{Peer, Region, Store};
@@ -9,12 +9,12 @@ use crate::etcd::EtcdLimits;
 use crate::gc::{Barrier, FOREVER, Place};
 use crate::meta_store::{EngineMetaStore, MetaStore};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
 
-/// Runs every 10 minutes for versions of an hour.
+/// Runs every 10 seconds for versions of a minute.
 const SCHEDULE: Schedule = Schedule {
-    life_time: Duration::from_secs(3600),
-    interval: Duration::from_secs(600),
+    life_time: Duration::from_secs(60),
+    interval: Duration::from_secs(10),
     reclaim: false,
 };
 
@@ -92,12 +92,12 @@ impl World {
         self.stepper.run_until_stalled();
     }
 
-    /// How many minutes the safe point lies behind the clock.
-    fn minutes_behind(&self) -> u64 {
+    /// How many seconds the safe point lies behind the clock.
+    fn seconds_behind(&self) -> u64 {
         let points = self.cluster.read(|state| state.gc().points(NULL_KEYSPACE));
         assert_eq!(points.txn, points.gc);
         let now = self.stepper.clock().unix_millis();
-        (now - (points.gc >> 18)) / 60_000
+        (now - (points.gc >> 18)) / 1_000
     }
 
     fn safe_point(&self) -> u64 {
@@ -115,15 +115,15 @@ impl World {
 #[test]
 fn the_safe_point_follows_the_clock_at_a_distance() {
     let world = World::bootstrapped();
-    world.pass(9 * MINUTE);
+    world.pass(9 * SECOND);
     assert_eq!(world.safe_point(), 0, "somebody else may yet show up");
-    world.pass(2 * MINUTE);
+    world.pass(2 * SECOND);
     let mut last = world.safe_point();
     assert_ne!(last, 0);
     for _ in 0..50 {
-        world.pass(7 * MINUTE);
-        let behind = world.minutes_behind();
-        assert!((60..=71).contains(&behind), "{behind} minutes");
+        world.pass(7 * SECOND);
+        let behind = world.seconds_behind();
+        assert!((60..=71).contains(&behind), "{behind} seconds");
         assert!(world.safe_point() >= last);
         last = world.safe_point();
     }
@@ -132,27 +132,27 @@ fn the_safe_point_follows_the_clock_at_a_distance() {
 #[test]
 fn restarts_neither_delay_runs_nor_move_the_point_back() {
     let mut world = World::bootstrapped();
-    world.pass(11 * MINUTE);
+    world.pass(11 * SECOND);
     let mut last = world.safe_point();
     for _ in 0..30 {
         world = world.restart();
         assert_eq!(world.safe_point(), last);
-        world.pass(3 * MINUTE);
+        world.pass(3 * SECOND);
         assert!(world.safe_point() >= last);
         last = world.safe_point();
-        let behind = world.minutes_behind();
-        assert!((60..=74).contains(&behind), "{behind} minutes");
+        let behind = world.seconds_behind();
+        assert!((60..=74).contains(&behind), "{behind} seconds");
     }
 }
 
 #[test]
 fn barriers_hold_it_until_they_run_out() {
     let world = World::bootstrapped();
-    world.pass(11 * MINUTE);
+    world.pass(11 * SECOND);
     let now = world.oracle.moment();
     let barrier = Barrier {
         ts: world.safe_point() + 5,
-        expires_at: now.seconds + 3600,
+        expires_at: now.seconds + 60,
     };
     let forever = Barrier {
         ts: now.ts,
@@ -161,42 +161,42 @@ fn barriers_hold_it_until_they_run_out() {
     let place = Place::Scope(NULL_KEYSPACE);
     world.apply(Change::BarrierPut(place, "br".to_owned(), barrier));
     world.apply(Change::BarrierPut(Place::Global, "cdc".to_owned(), forever));
-    world.pass(50 * MINUTE);
+    world.pass(50 * SECOND);
     assert_eq!(world.safe_point(), barrier.ts);
-    world.pass(25 * MINUTE);
+    world.pass(25 * SECOND);
     assert!(world.safe_point() > barrier.ts);
-    world.pass(500 * MINUTE);
+    world.pass(500 * SECOND);
     assert_eq!(world.safe_point(), forever.ts);
 }
 
 #[test]
 fn whoever_claims_garbage_collection_has_it_for_good() {
     let world = World::bootstrapped();
-    world.pass(11 * MINUTE);
+    world.pass(11 * SECOND);
     let before = world.safe_point();
     world.apply(Change::GcClaimed(true));
-    world.pass(500 * MINUTE);
+    world.pass(500 * SECOND);
     assert_eq!(world.safe_point(), before);
     let world = world.restart();
-    world.pass(500 * MINUTE);
+    world.pass(500 * SECOND);
     assert_eq!(world.safe_point(), before);
     world.apply(Change::GcClaimed(false));
-    world.pass(2 * MINUTE);
-    assert!((60..=62).contains(&world.minutes_behind()));
+    world.pass(2 * SECOND);
+    assert!((60..=62).contains(&world.seconds_behind()));
 }
 
 #[test]
 fn a_clock_that_jumps_does_not_run_ahead_of_the_timestamps() {
     let world = World::bootstrapped();
-    world.pass(11 * MINUTE);
+    world.pass(11 * SECOND);
     let before = world.safe_point();
     // Back by a day: timestamps wait for the clock, and so does the safe point.
     world.stepper.virtual_clock().jump_unix(-86_000_000_000_000);
-    world.pass(100 * MINUTE);
+    world.pass(100 * SECOND);
     assert_eq!(world.safe_point(), before);
     world.stepper.virtual_clock().jump_unix(86_000_000_000_000);
-    world.pass(2 * MINUTE);
-    assert!((60..=72).contains(&world.minutes_behind()));
+    world.pass(2 * SECOND);
+    assert!((60..=72).contains(&world.seconds_behind()));
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn nothing_is_due_before_there_is_a_past() {
     let clock = Stepper::new(1).clock();
     let age = Age {
         started: clock.now(),
-        now: clock.now() + 100 * MINUTE,
+        now: clock.now() + 100 * SECOND,
     };
     let at = |millis: u64| Moment {
         ts: millis << 18,
@@ -214,13 +214,13 @@ fn nothing_is_due_before_there_is_a_past() {
         txn: millis << 18,
         gc: 0,
     };
-    assert_eq!(SCHEDULE.due(points(0), at(3_599_999), age), None);
-    assert_eq!(SCHEDULE.due(points(0), at(3_600_001), age), Some(1 << 18));
-    assert_eq!(SCHEDULE.due(points(1), at(4_200_000), age), None);
-    assert!(SCHEDULE.due(points(1), at(4_200_001), age).is_some());
+    assert_eq!(SCHEDULE.due(points(0), at(59_999), age), None);
+    assert_eq!(SCHEDULE.due(points(0), at(60_001), age), Some(1 << 18));
+    assert_eq!(SCHEDULE.due(points(1), at(70_000), age), None);
+    assert!(SCHEDULE.due(points(1), at(70_001), age).is_some());
     let young = Age {
         now: age.started,
         ..age
     };
-    assert_eq!(SCHEDULE.due(points(0), at(4_200_001), young), None);
+    assert_eq!(SCHEDULE.due(points(0), at(70_001), young), None);
 }

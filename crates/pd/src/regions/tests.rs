@@ -26,7 +26,7 @@ fn info(id: u64, range: (&str, &str), epoch: (u64, u64), term: u64) -> RegionInf
     }
 }
 
-fn report(tree: &mut RegionTree, info: RegionInfo) -> Result<Acceptance, Stale> {
+fn report(tree: &mut RegionTree, info: RegionInfo) -> std::result::Result<Acceptance, Stale> {
     let acceptance = tree.judge(&info)?;
     for id in &acceptance.replaced {
         tree.remove(*id);
@@ -120,6 +120,75 @@ fn lookups() {
     assert_eq!(ids(tree.find_previous(b"z")), []);
     assert_eq!(ids(tree.scan(b"c", b"")), [3]);
     assert_eq!(tree.len(), 2);
+}
+
+/// What scanning ranges comes to: ids, or the beginning of the refusal.
+fn scanned(
+    tree: &RegionTree,
+    ranges: &[(&str, &str)],
+    limit: usize,
+    coverage: Coverage,
+) -> std::result::Result<Vec<u64>, String> {
+    let ranges = ranges
+        .iter()
+        .map(|(start, end)| (start.as_bytes(), end.as_bytes()));
+    match tree.scan_ranges(ranges, limit, coverage) {
+        Ok(found) => Ok(ids(found)),
+        Err(Error::RangeNotCovered(text)) => Err(format!("hole: {text}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test_case(&[], usize::MAX, Ok(&[]); "no ranges")]
+#[test_case(&[("", "")], usize::MAX, Ok(&[1, 2, 3]); "everything")]
+#[test_case(&[("", "")], 2, Ok(&[1, 2]); "limit")]
+#[test_case(&[("b", "m")], usize::MAX, Ok(&[2]); "exactly one")]
+#[test_case(&[("a", "b"), ("b", "c"), ("d", "e")], usize::MAX, Ok(&[1, 2]); "each region once")]
+#[test_case(&[("a", "aa"), ("x", "")], usize::MAX, Ok(&[1, 3]); "far apart")]
+#[test_case(&[("c", "d"), ("d", "z")], 1, Ok(&[2]); "limit over ranges")]
+#[test_case(&[("c", "d"), ("a", "b")], usize::MAX, Err("in order"); "out of order")]
+#[test_case(&[("a", "d"), ("c", "e")], usize::MAX, Err("overlap"); "overlapping")]
+#[test_case(&[("a", ""), ("c", "e")], usize::MAX, Err("overlap"); "after the end of all")]
+#[test_case(&[("b", "b")], usize::MAX, Err("not after its start"); "empty range")]
+#[test_case(&[("c", "b")], usize::MAX, Err("not after its start"); "backwards")]
+fn ranges_are_scanned(
+    ranges: &[(&str, &str)],
+    limit: usize,
+    expected: std::result::Result<&[u64], &str>,
+) {
+    for coverage in [Coverage::Any, Coverage::Whole] {
+        match (scanned(&three(), ranges, limit, coverage), expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+            (Err(text), Err(words)) => assert!(text.contains(words), "{text}"),
+            (found, _) => panic!("{found:?}"),
+        }
+    }
+}
+
+#[test_case(&[("", "")], &[1, 3], "\"b\" and \"m\""; "in the middle")]
+#[test_case(&[("c", "d")], &[1, 3], "\"c\" and \"d\""; "the whole range")]
+#[test_case(&[("a", "c")], &[1, 3], "\"b\" and \"c\""; "at the end")]
+#[test_case(&[("x", "")], &[1, 2], "\"x\" and \"\""; "the last")]
+#[test_case(&[("", "z")], &[2, 3], "\"\" and \"b\""; "the first")]
+fn holes_are_told_when_asked_for(ranges: &[(&str, &str)], left: &[u64], words: &str) {
+    let mut tree = three();
+    for id in [1, 2, 3].into_iter().filter(|id| !left.contains(id)) {
+        tree.remove(id);
+    }
+    let text = scanned(&tree, ranges, usize::MAX, Coverage::Whole).unwrap_err();
+    assert!(text.starts_with("hole: ") && text.contains(words), "{text}");
+    assert!(scanned(&tree, ranges, usize::MAX, Coverage::Any).is_ok());
+    // What the limit cuts off is nobody's concern.
+    if left[0] == 1 && ranges == [("", "")] {
+        assert_eq!(scanned(&tree, ranges, 1, Coverage::Whole), Ok(vec![1]));
+    }
+}
+
+#[test]
+fn long_keys_are_cut_short_in_errors() {
+    let long = "k".repeat(1 << 20);
+    let text = scanned(&three(), &[("z", long.as_str())], 9, Coverage::Any).unwrap_err();
+    assert!(text.len() < 200, "{} bytes", text.len());
 }
 
 #[test]

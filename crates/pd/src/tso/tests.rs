@@ -48,6 +48,30 @@ fn the_answer_is_the_last_of_its_range() {
 }
 
 #[test]
+fn many_requests_are_granted_in_their_order() {
+    let mut tso = started(1_000);
+    let mut all = Vec::new();
+    assert_eq!(tso.allocate_each(&[], &mut all), None);
+    assert_eq!(tso.allocate_each(&[3, 1, 10_000], &mut all), None);
+    let logical: Vec<u64> = all.iter().map(|last| last.logical).collect();
+    assert_eq!(logical, [3, 4, 10_004]);
+    // What comes before the refused one holds, what comes after is not tried.
+    let refused = tso.allocate_each(&[1, u32::MAX, 1], &mut all);
+    assert_eq!(refused, Some(Allocation::TooMany));
+    assert_eq!(all.len(), 4);
+    assert_eq!(granted(&mut tso, 1).logical, 10_006);
+    // As many as all milliseconds up to the bound hold, and then no more.
+    let mut ends = Vec::new();
+    let counts = vec![10_000; 200_000];
+    let refused = tso.allocate_each(&counts, &mut ends);
+    assert_eq!(refused, Some(Allocation::Exhausted));
+    assert!(
+        ends.windows(2)
+            .all(|pair| pair[1].to_u64() >= pair[0].to_u64() + 10_000)
+    );
+}
+
+#[test]
 fn ticks_follow_the_clock_forward_only() {
     let mut tso = started(1_000);
     for (now, physical) in [
