@@ -47,8 +47,18 @@ fn run(machine: &Machine, selection: &Selection, vars: &[(&str, &str)]) -> anyho
     process::run(&mut command)?;
     if selection.filter.is_none() && selection.packages.is_empty() {
         process::run(&mut fail_point_tests(machine.cargo()))?;
+        for example in EXAMPLES {
+            process::run(&mut built_example(machine, example))?;
+        }
     }
     Ok(())
+}
+
+/// Programs that show how parts of the house are used alone; each checks itself and fails loudly.
+const EXAMPLES: [&str; 3] = ["engine_alone", "embedded_transactions", "two_nodes"];
+
+fn built_example(machine: &Machine, name: &str) -> Command {
+    Command::new(machine.target_directory().join("debug/examples").join(name))
 }
 
 /// Crates whose tests switch fail points on.

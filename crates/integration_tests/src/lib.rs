@@ -9,11 +9,13 @@ mod process;
 mod resources;
 mod small_disk;
 mod tikv_server;
+mod tls;
 
 pub use http::{Response, exchange, get, request};
 pub use pd_server::PdServer;
 pub use ports::free_address;
 pub use process::Process;
-pub use resources::{allocated_bytes, resident_bytes};
+pub use resources::{allocated_bytes, peak_resident_bytes, resident_bytes};
 pub use small_disk::SmallDisk;
 pub use tikv_server::{ServerBuilder, TikvServer};
+pub use tls::Trust;

@@ -23,17 +23,24 @@ pub struct PdServer {
     process: Process,
     home: TempDir,
     address: SocketAddr,
+    arguments: Vec<String>,
 }
 
 impl PdServer {
     /// Starts on an empty data directory and waits until it accepts connections.
     pub async fn start() -> anyhow::Result<PdServer> {
+        PdServer::start_with(Vec::new()).await
+    }
+
+    /// The same with further flags.
+    pub async fn start_with(arguments: Vec<String>) -> anyhow::Result<PdServer> {
         let home = TempDir::with_prefix("pd-test-").context("create a directory")?;
-        let (process, address) = launch(home.path(), None).await?;
+        let (process, address) = launch(home.path(), None, &arguments).await?;
         Ok(PdServer {
             process,
             home,
             address,
+            arguments,
         })
     }
 
@@ -53,7 +60,7 @@ impl PdServer {
             self.process.exit_status()?.is_some(),
             "pd-server is still running"
         );
-        let (process, address) = launch(self.home.path(), Some(self.address)).await?;
+        let (process, address) = launch(self.home.path(), Some(self.address), &self.arguments).await?;
         ensure!(
             address == self.address,
             "the placement driver's port {} was taken",
@@ -91,17 +98,19 @@ impl Drop for PdServer {
 async fn launch(
     home: &Path,
     previous: Option<SocketAddr>,
+    further: &[String],
 ) -> anyhow::Result<(Process, SocketAddr)> {
     let binary = binaries::pd_server()?;
     let mut address = previous.unwrap_or_else(ports::free_address);
     for _ in 0..PORT_ATTEMPTS {
         let data = home.join("data").display().to_string();
-        let arguments = [
+        let mut arguments = vec![
             "--data-dir".to_owned(),
             data,
             "--addr".to_owned(),
             address.to_string(),
         ];
+        arguments.extend_from_slice(further);
         let mut process =
             Process::spawn("pd-server", &binary, &arguments, &home.join("server.log"))?;
         if until_listening(&mut process, address).await? {

@@ -8,18 +8,27 @@ use anyhow::Context;
 
 /// Memory of a process that is resident now.
 pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    status_bytes(pid, "VmRSS")
+}
+
+/// The most memory of a process that was ever resident.
+pub fn peak_resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    status_bytes(pid, "VmHWM")
+}
+
+fn status_bytes(pid: u32, name: &str) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .with_context(|| format!("no VmRSS in {path}"))?;
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .with_context(|| format!("no {name} in {path}"))?;
     let kib: u64 = line
         .trim()
         .trim_end_matches("kB")
         .trim()
         .parse()
-        .context("parse VmRSS")?;
+        .with_context(|| format!("parse {name}"))?;
     Ok(kib * 1024)
 }
 
@@ -50,6 +59,8 @@ mod tests {
     fn this_process_is_resident() {
         assert!(resident_bytes(std::process::id()).unwrap() > 100 * 1024);
         assert!(resident_bytes(u32::MAX).is_err());
+        let pid = std::process::id();
+        assert!(peak_resident_bytes(pid).unwrap() >= resident_bytes(pid).unwrap() / 2);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::process::{self, Process};
-use crate::{binaries, http, ports, resources};
+use crate::{Trust, binaries, http, ports, resources};
 
 /// How long a server may take to become ready before a test gives up. The promise is a second; this
 /// is for a machine that is doing much else.
@@ -29,6 +29,7 @@ pub struct ServerBuilder {
     pd_endpoints: Option<String>,
     config: String,
     arguments: Vec<String>,
+    trust: Option<Trust>,
 }
 
 impl ServerBuilder {
@@ -51,6 +52,13 @@ impl ServerBuilder {
     #[must_use]
     pub fn argument(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Expects its status port to be encrypted.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = Some(trust);
         self
     }
 
@@ -159,6 +167,11 @@ impl TikvServer {
     /// Its configuration file.
     pub fn config_file(&self) -> PathBuf {
         config_file(self.home.path())
+    }
+
+    /// The most memory that it has occupied since its start.
+    pub fn peak_resident_bytes(&self) -> anyhow::Result<u64> {
+        resources::peak_resident_bytes(self.process.pid())
     }
 
     /// The end of its log.
@@ -281,7 +294,14 @@ async fn launch(
         let arguments = arguments(builder, home, &addresses);
         let mut process =
             Process::spawn("tikv-server", &binary, &arguments, &home.join("server.log"))?;
-        match until_ready(&mut process, addresses.status, "/ready").await? {
+        match until_ready(
+            &mut process,
+            addresses.status,
+            "/ready",
+            builder.trust.as_ref(),
+        )
+        .await?
+        {
             Some(ready_after) => return Ok((process, addresses, ready_after)),
             None => addresses = Addresses::choose(),
         }
@@ -294,6 +314,7 @@ pub(crate) async fn until_ready(
     process: &mut Process,
     status: SocketAddr,
     path: &str,
+    trust: Option<&Trust>,
 ) -> anyhow::Result<Option<Duration>> {
     let started = process.started();
     let mut ticks = process::ticks();
@@ -308,7 +329,11 @@ pub(crate) async fn until_ready(
                 process::describe(end)
             );
         }
-        match http::get(status, path).await {
+        let answer = match trust {
+            None => http::get(status, path).await,
+            Some(trust) => trust.get(status, path).await,
+        };
+        match answer {
             Ok(answer) if answer.status == 200 => return Ok(Some(started.elapsed())),
             // Nobody listens yet, or it listens and is not ready.
             _ => {}

@@ -10,7 +10,7 @@ use kvproto::healthpb::create_health;
 use kvproto::tikvpb::{Tikv, create_tikv};
 use online_config::ReadableSize;
 use security::Security;
-use service::HealthService;
+use service::{HealthService, bounded_handlers};
 
 use crate::config::ServerConfig;
 
@@ -73,6 +73,9 @@ impl<S: Tikv + Send + Clone + 'static> GrpcBuilderFactory for BuilderFactory<S> 
             .max_send_message_len(int(config.max_grpc_send_msg_len))
             .keepalive_time(config.grpc_keepalive_time.0)
             .keepalive_timeout(config.grpc_keepalive_timeout.0)
+            // A connection without requests is asked, too: who went away silently would hold it for ever.
+            .keepalive_permit_without_calls(true)
+            .http2_max_pings_without_data(0)
             // Clients ask every ten seconds whether an idle connection lives: that is no attack.
             .http2_max_ping_strikes(i32::MAX)
             // A second server on the same address must fail, not take half of the connections.
@@ -81,6 +84,8 @@ impl<S: Tikv + Send + Clone + 'static> GrpcBuilderFactory for BuilderFactory<S> 
         let mut builder = ServerBuilder::new(env)
             .channel_args(args)
             .register_service(create_tikv(self.kv_service.clone()))
+            // The same handlers, behind a decoder that refuses what would not fit into memory.
+            .register_service(bounded_handlers(self.kv_service.clone()))
             .register_service(create_health(self.health.clone()));
         for factory in &self.more {
             builder = builder.register_service(factory());

@@ -1,13 +1,20 @@
 //! The data directory: its layout, and the lock that keeps a second server out.
 //!
 //! The lock is an advisory file lock on `LOCK`, which the system releases when the process ends,
-//! however it ends. The file says who holds it.
+//! however it ends. The file says who holds it. A directory that is made here belongs to the server's
+//! user alone; the mode of one that was there is its owner's choice, and only remarked upon.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
+
+/// Nobody but the server's user has business in its files.
+const DIRECTORY_MODE: u32 = 0o700;
+/// What users other than owner and group may do.
+const OTHERS: u32 = 0o007;
 
 /// A data directory in the hands of this server.
 #[derive(Debug)]
@@ -24,11 +31,25 @@ impl DataDir {
             path: path.to_owned(),
             reason,
         };
-        std::fs::create_dir_all(path)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(path)
             .map_err(|error| refused(format!("cannot create: {error}")))?;
         let path = path
             .canonicalize()
             .map_err(|error| refused(error.to_string()))?;
+        let mode = path
+            .metadata()
+            .map_or(0, |found| found.permissions().mode());
+        if mode & OTHERS != 0 {
+            let mode = format!("{:o}", mode & 0o777);
+            tracing::warn!(
+                path = %path.display(),
+                mode,
+                "every user of this machine can reach into the data directory"
+            );
+        }
         let mut lock = OpenOptions::new()
             .create(true)
             .read(true)
@@ -90,6 +111,23 @@ mod tests {
         assert!(second.contains(&me), "{second}");
         drop(first);
         DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_made_is_for_the_user_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        drop(DataDir::open(&path).unwrap());
+        for made in ["a", "a/b"] {
+            let mode = dir
+                .path()
+                .join(made)
+                .metadata()
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o700, "{made}");
+        }
     }
 
     #[test]

@@ -24,7 +24,24 @@ pub(crate) async fn transactional(server: &TikvServer) -> TransactionClient {
         .unwrap()
 }
 
-fn config() -> Config {
+/// A raw client of API V2, in the default keyspace.
+pub(crate) async fn raw_in_keyspace(server: &TikvServer) -> RawClient {
+    let config = config().with_default_keyspace();
+    RawClient::new_with_config(server.pd_endpoints(), config)
+        .await
+        .unwrap()
+}
+
+/// A transactional client of API V2, in the default keyspace.
+pub(crate) async fn transactional_in_keyspace(server: &TikvServer) -> TransactionClient {
+    let config = config().with_default_keyspace();
+    TransactionClient::new_with_config(server.pd_endpoints(), config)
+        .await
+        .unwrap()
+}
+
+/// Settings that suit a busy machine.
+pub(crate) fn config() -> Config {
     Config::default().with_timeout(REQUEST_TIMEOUT)
 }
 

@@ -1,10 +1,16 @@
-//! What an idle server takes from the machine, as a debug build too.
+//! What a server takes from the machine: when it is idle, and when somebody wants much of it. As a debug build too.
 
 use std::time::Duration;
 
+use futures::{SinkExt as _, TryStreamExt as _};
+use grpcio::{ChannelBuilder, EnvBuilder};
 use integration_tests::{TikvServer, allocated_bytes};
+use kvproto::kvrpcpb::{BatchGetRequest, RawBatchGetRequest, RawGetRequest};
+use kvproto::tikvpb::TikvClient;
+use protobuf::Message;
 
 use crate::clients;
+use crate::wire::{Outcome, Wire};
 
 const RESIDENT: u64 = 100 << 20;
 const DISK: u64 = 20 << 20;
@@ -58,4 +64,123 @@ async fn a_server_is_ready_in_a_second() {
     }
     println!("ready after {best:?}");
     assert!(best < READY, "the fastest of {STARTS} starts took {best:?}");
+}
+
+/// Whatever one connection asks for.
+const GROWTH: u64 = 64 << 20;
+const MILLION: usize = 1_000_000;
+
+/// A server, and how much it had taken before it was asked for much.
+struct Measured {
+    server: TikvServer,
+    wire: Wire,
+    before: u64,
+}
+
+impl Measured {
+    async fn start() -> Measured {
+        let server = TikvServer::start().await.unwrap();
+        let wire = Wire::connect(&server).await;
+        // The first request of all builds what the others use.
+        let warm = wire.try_with::<RawGetRequest>(|_| {}).await;
+        assert!(matches!(warm, Outcome::Done(_)), "{warm:?}");
+        let before = server.resident_bytes().unwrap();
+        Measured {
+            server,
+            wire,
+            before,
+        }
+    }
+
+    fn check(&self, what: &str) {
+        let peak = self.server.peak_resident_bytes().unwrap();
+        let growth = peak.saturating_sub(self.before);
+        println!("{what}: {} MiB of growth", growth >> 20);
+        assert!(growth <= GROWTH, "{what}: {} MiB of growth", growth >> 20);
+    }
+
+    async fn end(mut self) {
+        let served = self.wire.try_with::<RawGetRequest>(|_| {}).await;
+        assert!(matches!(served, Outcome::Done(_)), "{served:?}");
+        self.server.stop().await.unwrap();
+    }
+}
+
+fn keys(count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|n| format!("{n:07}").into_bytes()).collect()
+}
+
+#[tokio::test]
+async fn a_million_keys_take_bounded_memory() {
+    let measured = Measured::start().await;
+    let mut transactional = BatchGetRequest::default();
+    transactional.set_context(measured.wire.envelope());
+    transactional.set_keys(keys(MILLION).into());
+    transactional.set_version(1);
+    let mut raw = RawBatchGetRequest::default();
+    raw.set_context(measured.wire.envelope());
+    raw.set_keys(keys(MILLION).into());
+    for (path, bytes) in [
+        ("/tikvpb.Tikv/KvBatchGet", transactional.write_to_bytes()),
+        ("/tikvpb.Tikv/RawBatchGet", raw.write_to_bytes()),
+    ] {
+        // Answered or refused.
+        let _ = measured.wire.send_bytes(path, bytes.unwrap()).await;
+        measured.check(path);
+    }
+    // A tenth of it is served.
+    let outcome = measured
+        .wire
+        .try_with::<RawBatchGetRequest>(|request| request.set_keys(keys(MILLION / 10).into()))
+        .await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    measured.check("a hundred thousand keys");
+    measured.end().await;
+}
+
+#[tokio::test]
+async fn messages_of_many_parts_take_bounded_memory() {
+    let measured = Measured::start().await;
+    for (path, part) in [
+        // Empty mutations, keys, pairs, requests of a batch; fields that nobody knows.
+        ("/tikvpb.Tikv/KvPrewrite", &[0x12, 0x00][..]),
+        ("/tikvpb.Tikv/KvCommit", &[0x1a, 0x00]),
+        ("/tikvpb.Tikv/RawBatchPut", &[0x12, 0x00]),
+        ("/tikvpb.Tikv/RawBatchPut", &[0xfa, 0x3f, 0x00]),
+        ("/tikvpb.Tikv/RawGet", &[0xf8, 0x3f, 0x00]),
+        ("/tikvpb.Tikv/RawGet", &[0xf3, 0x3f]),
+    ] {
+        let bomb = part.repeat((15 << 20) / part.len());
+        let refused = measured.wire.send_bytes(path, bomb).await;
+        assert!(refused.is_err(), "{path} took {part:02x?}");
+        measured.check(path);
+    }
+    measured.end().await;
+}
+
+#[tokio::test]
+async fn ten_thousand_streams_take_bounded_memory() {
+    const STREAMS: usize = 10_000;
+    let measured = Measured::start().await;
+    let environment = std::sync::Arc::new(EnvBuilder::new().cq_count(1).build());
+    let channel =
+        ChannelBuilder::new(environment).connect(&measured.server.client_address().to_string());
+    let client = TikvClient::new(channel);
+    // All are opened before the first is closed; the server lets some of them in at a time.
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        streams.push(client.batch_commands().unwrap());
+    }
+    let ended = streams
+        .into_iter()
+        .map(|(mut requests, responses)| async move {
+            // Half of the stream is closed; the server closes the other half.
+            requests.close().await.unwrap();
+            responses.try_collect::<Vec<_>>().await
+        });
+    for responses in futures::future::join_all(ended).await {
+        assert!(responses.unwrap().is_empty());
+    }
+    measured.check("ten thousand streams");
+    measured.end().await;
 }

@@ -16,6 +16,8 @@ mod lifecycle;
 mod limits;
 mod locks;
 mod raw_api;
+mod raw_formats;
+mod security;
 mod slow_log;
 mod status;
 mod transactions;

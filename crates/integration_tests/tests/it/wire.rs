@@ -183,6 +183,11 @@ rpcs! {
         r.set_value(b"value".to_vec());
         r.set_previous_not_exist(true);
     }
+    "RawGetKeyTTL" RawGetKeyTTLRequest -> RawGetKeyTTLResponse by text |r| { r.set_key(KEY.into()); }
+    "UnsafeDestroyRange" UnsafeDestroyRangeRequest -> UnsafeDestroyRangeResponse by text |r| {
+        r.set_start_key(KEY.into());
+        r.set_end_key([KEY, b"0"].concat());
+    }
     "RawChecksum" RawChecksumRequest -> RawChecksumResponse by text |r| {
         r.mut_ranges().push(range(KEY, b"x"));
     }

@@ -28,7 +28,13 @@ impl Cluster {
         let server = pd::Server::start(config, MemEngine::new(), &runtime).unwrap();
         let config = pd_client::Config::new(server.client_urls());
         let env = Arc::new(Environment::new(1));
-        let client = block_on(RpcClient::connect(config, Security::disabled(), env, &runtime)).unwrap();
+        let client = block_on(RpcClient::connect(
+            config,
+            Security::disabled(),
+            env,
+            &runtime,
+        ))
+        .unwrap();
         Cluster {
             client,
             server,

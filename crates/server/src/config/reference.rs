@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use online_config::OnlineConfig as _;
 use toml::{Table, Value};
 
 use super::{Config, load, memory};
@@ -59,7 +60,9 @@ pub fn text() -> String {
          `tikv-server --config FILE` reads TOML. Every key is optional. Sizes are written as \
          `\"8MiB\"`, durations as `\"1m30s\"`. A key that is not listed here is reported as a \
          warning; a value that cannot be used stops the server with the key, the value and what is \
-         allowed. `--config-check` only checks.\n",
+         allowed. `--config-check` only checks.\n\n\
+         Keys that say *changes online* can be changed while the server runs, with `POST /config` \
+         on the [status server](status-server.md). The others are read at the start.\n",
     );
     for (section, keys) in &sections {
         // Writing to a String cannot fail.
@@ -69,7 +72,16 @@ pub fn text() -> String {
         };
         for (name, value) in keys {
             let doc = documentation(&docs, section, name).unwrap_or("(undocumented)");
-            let _ = write!(text, "\n**`{name}`** = `{value}`\n{doc}\n");
+            let full = match section.as_str() {
+                "" => name.clone(),
+                section => format!("{section}.{name}"),
+            };
+            let online = if Config::ONLINE_KEYS.contains(&full.as_str()) {
+                " · changes online"
+            } else {
+                ""
+            };
+            let _ = write!(text, "\n**`{name}`** = `{value}`{online}\n{doc}\n");
         }
     }
     text.push_str(&memory::table());

@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 /// Monitors are few; more is a mistake or an attack.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a request head may take to arrive, and a connection may be silent between requests.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a request head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// How long a peer may take none of an answer.

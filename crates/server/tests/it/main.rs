@@ -6,5 +6,6 @@
 )]
 
 mod fixture;
+mod grpc_limits;
 mod lifecycle;
 mod status;
