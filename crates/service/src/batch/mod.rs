@@ -21,10 +21,11 @@
 //! while the answers are too many. So a client that does not read costs a bounded amount of memory,
 //! and nobody else waits for it.
 //!
-//! *Ends.* When the client has closed its side, it still gets all answers, and then OK. When the
-//! server stops, likewise, and then UNAVAILABLE. A message that is wrong as a whole ends the stream
-//! with INVALID_ARGUMENT and none of its requests is begun. In any case, and also when the client is
-//! gone, what was begun runs to its end before the task is over.
+//! *Ends.* When the client has closed its side, or the server stops, the client still gets all
+//! answers, and then OK; another status would let some clients forget answers that they have not
+//! looked at. A message that is wrong as a whole ends the stream with INVALID_ARGUMENT and none of its
+//! requests is begun. In any case, and also when the client is gone, what was begun runs to its end
+//! before the task is over.
 
 mod answers;
 mod dispatch;
@@ -89,8 +90,8 @@ const RAW_GET: RpcId = rpc_table::live("raw_get");
 /// How a stream ends.
 #[derive(Clone, Debug)]
 enum End {
-    /// With this status, once all answers have left.
-    AfterAnswers(RpcStatus),
+    /// With OK, once all answers have left.
+    AfterAnswers,
     /// With this status, now.
     Now(RpcStatus),
     /// Nobody is there to hear of it.
@@ -150,8 +151,7 @@ pub(crate) async fn serve<E: Engine, L: LockManager, F: KvFormat>(
     let end = poll_fn(|cx| session.poll(cx, &mut requests, &mut sink)).await;
     // The client may have gone in the meantime.
     let _ = match end {
-        End::AfterAnswers(status) if status.code() == RpcStatusCode::OK => sink.close().await,
-        End::AfterAnswers(status) => sink.fail(status).await,
+        End::AfterAnswers => sink.close().await,
         End::Now(status) => {
             metrics::failed(RPC);
             sink.fail(status).await
@@ -210,7 +210,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Session<E, L, F> {
                 Some(End::Gone) => return Poll::Ready(End::Gone),
                 // The status must not overtake a message.
                 Some(end @ End::Now(_)) if sink_free => return Poll::Ready(end.clone()),
-                Some(end @ End::AfterAnswers(_))
+                Some(end @ End::AfterAnswers)
                     if sink_free && self.outstanding == 0 && self.backlog.peek().is_none() =>
                 {
                     return Poll::Ready(end.clone());
@@ -246,12 +246,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Session<E, L, F> {
         while let Poll::Ready(Some(event)) = self.pending.poll_next_unpin(cx) {
             match event {
                 Event::Answer(answer) => self.answers.push(answer),
-                Event::Closing => {
-                    self.end = self
-                        .end
-                        .take()
-                        .or_else(|| Some(End::AfterAnswers(closing())))
-                }
+                Event::Closing => self.end = self.end.take().or_else(|| Some(End::AfterAnswers)),
             }
         }
         let known = self.ready.len();
@@ -363,7 +358,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Session<E, L, F> {
                     self.end = Some(End::Now(invalid(format!("malformed message: {error}"))));
                 }
                 Some(Err(_)) => self.end = Some(End::Gone),
-                None => self.end = Some(End::AfterAnswers(RpcStatus::ok())),
+                None => self.end = Some(End::AfterAnswers),
             }
         }
     }
@@ -493,7 +488,5 @@ fn invalid(reason: String) -> RpcStatus {
     RpcStatus::with_message(RpcStatusCode::INVALID_ARGUMENT, reason)
 }
 
-fn closing() -> RpcStatus {
-    let reason = "TiKV is Closing".to_owned();
-    RpcStatus::with_message(RpcStatusCode::UNAVAILABLE, reason)
-}
+#[cfg(test)]
+mod tests;

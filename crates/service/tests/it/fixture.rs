@@ -1,13 +1,16 @@
 //! A store in memory with a gRPC server, and a client that is connected to it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use api_version::ApiV1;
+use api_version::{ApiV1, KvFormat};
 use concurrency_manager::ConcurrencyManager;
 use engine_mem::MemEngine;
+use futures::FutureExt as _;
 use grpcio::{
-    CallOption, Channel, ChannelBuilder, Client, Environment, Marshaller, Method, MethodType,
-    ServerBuilder, ServerCredentials,
+    CallOption, Channel, ChannelBuilder, Client, ClientDuplexReceiver, ClientDuplexSender,
+    Environment, Marshaller, Method, MethodType, ServerBuilder, ServerCredentials,
 };
 use kv::{LocalEngine, LocalRegion};
 use kvproto::kvrpcpb::{Context, Mutation, Op, PrewriteRequest};
@@ -15,8 +18,8 @@ use kvproto::metapb;
 use kvproto::tikvpb::{TikvClient, create_tikv};
 use lock_manager::NoWaiters;
 use runtime::Runtime;
-use service::{HealthService, Service, ServiceIdentity};
-use storage::Storage;
+use service::{HealthService, InFlight, Service, ServiceIdentity};
+use storage::{CausalTs, Storage, TsoSource};
 use txn_types::TimeStamp;
 
 pub(crate) const CLUSTER: u64 = 7;
@@ -28,9 +31,20 @@ pub(crate) struct Fixture {
     pub(crate) channel: Channel,
     pub(crate) health: HealthService,
     pub(crate) region: LocalRegion,
+    pub(crate) in_flight: InFlight,
     server: grpcio::Server,
     runtime: Runtime,
     pools: [yatp::Pool; 2],
+}
+
+/// A timestamp oracle that counts.
+fn oracle() -> TsoSource {
+    let last = AtomicU64::new(0);
+    Arc::new(move |count| {
+        let count = u64::from(count);
+        let last = last.fetch_add(count, Ordering::SeqCst) + count;
+        futures::future::ready(Ok(TimeStamp::from(last))).boxed()
+    })
 }
 
 fn region() -> LocalRegion {
@@ -50,7 +64,13 @@ fn region() -> LocalRegion {
 }
 
 impl Fixture {
+    /// A store of V1.
     pub(crate) fn new() -> Fixture {
+        Fixture::in_format::<ApiV1>()
+    }
+
+    /// A store of any format.
+    pub(crate) fn in_format<F: KvFormat>() -> Fixture {
         let runtime = Runtime::system("service-test", 1).unwrap();
         let region = region();
         let engine = LocalEngine::new(
@@ -62,7 +82,7 @@ impl Fixture {
         );
         let pool = |name| yatp::Builder::new(name).threads(1).build(&runtime).unwrap();
         let pools = [pool("read"), pool("sched")];
-        let storage = Storage::<_, _, ApiV1>::new(
+        let storage = Storage::<_, _, F>::new(
             engine,
             NoWaiters,
             ConcurrencyManager::new(TimeStamp::from(1)),
@@ -70,12 +90,14 @@ impl Fixture {
             pools[0].clone(),
             pools[1].clone(),
             &storage::Config::default(),
-        );
+        )
+        .with_causal_ts(CausalTs::new(oracle(), &runtime));
         let identity = ServiceIdentity {
             cluster_id: CLUSTER,
             store_id: STORE,
         };
         let service = Service::new(storage, identity, runtime.clock.clone());
+        let in_flight = service.in_flight();
         let health = HealthService::new();
         let env = Arc::new(Environment::new(1));
         // As the server's: larger than the largest write.
@@ -84,7 +106,8 @@ impl Fixture {
             .build_args();
         let mut server = ServerBuilder::new(env.clone())
             .channel_args(args)
-            .register_service(create_tikv(service))
+            .register_service(create_tikv(service.clone()))
+            .register_service(service::bounded_handlers(service))
             .register_service(kvproto::healthpb::create_health(health.clone()))
             .build()
             .unwrap();
@@ -99,10 +122,16 @@ impl Fixture {
             channel,
             health,
             region,
+            in_flight,
             server,
             runtime,
             pools,
         }
+    }
+
+    /// Requests that ended in a panic.
+    pub(crate) fn panics(&self) -> u64 {
+        self.pools.iter().map(yatp::Pool::panics).sum()
     }
 
     pub(crate) fn context(&self) -> Context {
@@ -154,24 +183,47 @@ impl Fixture {
         assert_eq!(response.get_commit_version(), commit_ts);
     }
 
+    /// Waits until no request is in progress.
+    pub(crate) fn wait_for_none(&self) {
+        let timer = &self.runtime.timer;
+        let none = timer.timeout(Duration::from_secs(20), self.in_flight.none());
+        assert!(
+            futures::executor::block_on(none).is_ok(),
+            "requests in progress"
+        );
+    }
+
     /// Calls a method by name with bytes as they are.
     pub(crate) fn call_bytes(&self, rpc: &str, request: &[u8]) -> grpcio::Result<Vec<u8>> {
-        // A method's name lives as long as the program.
-        let name: &'static str = Box::leak(format!("/tikvpb.Tikv/{rpc}").into_boxed_str());
-        let method: Method<Vec<u8>, Vec<u8>> = Method {
-            ty: MethodType::Unary,
-            name,
-            req_mar: Marshaller {
-                ser: write_bytes,
-                de: read_bytes,
-            },
-            resp_mar: Marshaller {
-                ser: write_bytes,
-                de: read_bytes,
-            },
-        };
         let client = Client::new(self.channel.clone());
+        let method = method(MethodType::Unary, rpc);
         client.unary_call(&method, &request.to_vec(), CallOption::default())
+    }
+
+    /// Opens a stream by name, of bytes as they are.
+    pub(crate) fn open_bytes(
+        &self,
+        rpc: &str,
+    ) -> (ClientDuplexSender<Vec<u8>>, ClientDuplexReceiver<Vec<u8>>) {
+        let client = Client::new(self.channel.clone());
+        let method = method(MethodType::Duplex, rpc);
+        client
+            .duplex_streaming(&method, CallOption::default())
+            .unwrap()
+    }
+}
+
+fn method(ty: MethodType, rpc: &str) -> Method<Vec<u8>, Vec<u8>> {
+    let marshaller = || Marshaller {
+        ser: write_bytes,
+        de: read_bytes,
+    };
+    Method {
+        ty,
+        // A method's name lives as long as the program.
+        name: Box::leak(format!("/tikvpb.Tikv/{rpc}").into_boxed_str()),
+        req_mar: marshaller(),
+        resp_mar: marshaller(),
     }
 }
 

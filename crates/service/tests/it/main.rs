@@ -7,8 +7,11 @@
 )]
 
 mod bad_input;
+mod batch;
 mod coverage;
 mod fixture;
 mod health;
+mod properties;
 mod raw;
+mod raw_formats;
 mod txn;
