@@ -129,12 +129,12 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         cf: &str,
         request: CasRequest,
     ) -> Result<CompareAndSwap<F>> {
-        let cf = raw_cf::<F>(cf)?;
         self.check_raw_keys(
             CommandKind::RawCompareAndSwap,
             &ctx,
             [request.key.as_slice()],
         )?;
+        let cf = raw_cf::<F>(cf)?;
         self.limits.check_value(&request.value)?;
         // Refused before the comparison, whatever it would say.
         format::expire_ts::<F>(request.ttl, 0)?;

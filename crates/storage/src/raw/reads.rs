@@ -99,8 +99,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         let this = self.clone();
         let ticket = self.admit_read(KIND.name(), &ctx, TimeStamp::zero(), key.len());
         self.spawn_read(ticket, &tracker.clone(), async move {
-            let cf = raw_cf::<F>(&cf)?;
             this.check_raw_keys(KIND, &ctx, [key.as_slice()])?;
+            let cf = raw_cf::<F>(&cf)?;
             let fill_cache = !ctx.get_not_fill_cache();
             let snapshot = this.raw_snapshot(ctx, &tracker).await?;
             if !F::IS_TTL_ENABLED {
@@ -126,8 +126,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         let bytes = request_bytes(keys.iter().map(Vec::len));
         let ticket = self.admit_read(KIND.name(), &ctx, TimeStamp::zero(), bytes);
         self.spawn_read(ticket, &tracker.clone(), async move {
-            let cf = raw_cf::<F>(&cf)?;
             this.check_raw_keys(KIND, &ctx, keys.iter().map(Vec::as_slice))?;
+            let cf = raw_cf::<F>(&cf)?;
             let fill_cache = !ctx.get_not_fill_cache();
             let snapshot = this.raw_snapshot(ctx, &tracker).await?;
             let view = this.raw_view(&snapshot, cf, fill_cache);
@@ -182,11 +182,11 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         let bytes = request_bytes(requests.iter().map(bound_bytes));
         let ticket = self.admit_read(kind.name(), &ctx, TimeStamp::zero(), bytes);
         self.spawn_read(ticket, &tracker.clone(), async move {
-            let cf = raw_cf::<F>(&cf)?;
             for request in &requests {
                 let (lower, upper) = request.bounds();
                 this.check_raw_range(kind, &ctx, lower, upper)?;
             }
+            let cf = raw_cf::<F>(&cf)?;
             let mut pairs = Vec::new();
             if requests.iter().all(|request| request.limit == 0) {
                 return Ok(pairs);

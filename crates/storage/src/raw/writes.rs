@@ -129,11 +129,11 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         pairs: Vec<RawKvPair>,
         ttls: &[u64],
     ) -> Result<Vec<Modify>> {
+        self.check_raw_keys(kind, ctx, pairs.iter().map(|(key, _)| key.as_slice()))?;
         let cf = raw_cf::<F>(cf)?;
         if ttls.len() > 1 && ttls.len() != pairs.len() {
             return Err(Error::TtlCountMismatch);
         }
-        self.check_raw_keys(kind, ctx, pairs.iter().map(|(key, _)| key.as_slice()))?;
         pairs
             .iter()
             .try_for_each(|(_, value)| self.limits.check_value(value))?;
@@ -160,8 +160,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         cf: &str,
         keys: Vec<Vec<u8>>,
     ) -> Result<Vec<Modify>> {
-        let cf = raw_cf::<F>(cf)?;
         self.check_raw_keys(kind, ctx, keys.iter().map(Vec::as_slice))?;
+        let cf = raw_cf::<F>(cf)?;
         Ok(keys
             .iter()
             .map(|key| format::delete::<F>(cf, key))
@@ -175,9 +175,9 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         start: &[u8],
         end: &[u8],
     ) -> Result<Vec<Modify>> {
-        let cf: Cf = raw_cf::<F>(cf)?;
         let bound = Some(end).filter(|end| !end.is_empty());
         self.check_raw_range(CommandKind::RawDeleteRange, ctx, Some(start), bound)?;
+        let cf: Cf = raw_cf::<F>(cf)?;
         if bound == Some(start) {
             return Ok(Vec::new());
         }
