@@ -48,6 +48,18 @@ impl IdAllocator {
         Ok(IdPlan { last, new_end })
     }
 
+    /// The end of the window that begins after `base`; none when ids are beyond it already.
+    pub fn plan_raise(&self, base: u64) -> Result<Option<u64>> {
+        if base <= self.last {
+            return Ok(None);
+        }
+        // Else there would soon be none left.
+        if base > u64::MAX / 2 {
+            return Err(Error::Refused(format!("id {base} is too large")));
+        }
+        Ok(Some(self.end.max(base + WINDOW)))
+    }
+
     /// A window is on disk.
     pub fn set_end(&mut self, end: u64) {
         assert!(end >= self.end, "windows only grow");
@@ -109,5 +121,17 @@ mod tests {
         assert_eq!(take(&mut IdAllocator::new(7000), 1).last, 7001);
         assert!(IdAllocator::new(u64::MAX - 5).plan(10).is_err());
         assert!(IdAllocator::new(u64::MAX - 5).plan(2).is_err());
+    }
+
+    #[test]
+    fn ids_are_raised_never_lowered() {
+        let mut ids = IdAllocator::new(1000);
+        assert_eq!(ids.plan_raise(1000), Ok(None));
+        assert_eq!(ids.plan_raise(5000), Ok(Some(6000)));
+        ids.set_end(6000);
+        ids.use_up_to(5000);
+        assert_eq!(take(&mut ids, 1).last, 5001);
+        assert_eq!(ids.plan_raise(17), Ok(None));
+        assert!(ids.plan_raise(u64::MAX).is_err());
     }
 }

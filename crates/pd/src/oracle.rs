@@ -12,7 +12,7 @@ use runtime::{JoinHandle, Runtime, Shutdown};
 use crate::gc::Moment;
 use crate::meta_store::{MetaBatch, MetaStore, damaged, number_value, parse_number};
 use crate::metrics::{TSO_EVENTS, TSO_TIMESTAMPS};
-use crate::tso::{Allocation, BoundWrite, TICK_MS, Timestamp, Tso};
+use crate::tso::{self, Allocation, BoundWrite, TICK_MS, Timestamp, Tso};
 use crate::{Error, FatalHandler, Result};
 
 const BOUND_KEY: &[u8] = b"tso_bound";
@@ -21,9 +21,23 @@ const TRIES: u32 = 10;
 /// A tick that comes this late is worth a line in the log.
 const LATE_TICK: Duration = Duration::from_millis(500);
 
+/// How far a reset may go when nobody insists.
+const RESET_GAP_MS: u64 = 24 * 3600 * 1000;
+
+/// Which targets a reset takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reset {
+    /// Those above the present, by less than a day.
+    Near,
+    /// Any; those that are not above the present change nothing.
+    Larger,
+}
+
 /// See the module.
 pub(crate) struct Oracle {
     tso: Mutex<Tso>,
+    /// Held from the decision on a bound until it is on disk: a lower one never follows a higher.
+    saving: Mutex<()>,
     store: Arc<dyn MetaStore>,
     runtime: Runtime,
 }
@@ -46,6 +60,7 @@ impl Oracle {
         }
         let oracle = Arc::new(Oracle {
             tso: Mutex::new(Tso::new(saved)),
+            saving: Mutex::new(()),
             store,
             runtime: runtime.clone(),
         });
@@ -77,6 +92,7 @@ impl Oracle {
                 tracing::warn!(late_ms, "timestamp tick came late");
             }
             last = now;
+            let _saving = self.saving.lock();
             let write = self.tso.lock().tick(self.runtime.clock.unix_millis());
             let Some(write) = write else { continue };
             match self.persist(write) {
@@ -153,6 +169,40 @@ impl Oracle {
         let handed_out: u64 = counts[..done].iter().map(|count| u64::from(*count)).sum();
         TSO_TIMESTAMPS.inc_by(handed_out);
         outcome
+    }
+
+    /// Goes on above `target`, for a cluster whose data has timestamps of another one.
+    pub(crate) async fn reset(self: &Arc<Self>, target: u64, how: Reset) -> Result<()> {
+        let target = Timestamp::from_u64(target);
+        let oracle = Arc::clone(self);
+        // It writes to the disk.
+        let spawner = &self.runtime.spawner;
+        let task = spawner.spawn_dedicated("pd-tso-reset", async move {
+            let _saving = oracle.saving.lock();
+            let current = oracle.tso.lock().current();
+            if how == Reset::Near && target <= current {
+                let text = "the specified ts is smaller than now";
+                return Err(Error::Refused(text.to_owned()));
+            }
+            if how == Reset::Near && target.physical >= current.physical + RESET_GAP_MS {
+                let text = "the specified ts is too larger than now";
+                return Err(Error::Refused(text.to_owned()));
+            }
+            if target.physical >= tso::PHYSICAL_MAX {
+                let text = "no timestamp could follow the specified ts";
+                return Err(Error::Refused(text.to_owned()));
+            }
+            if target <= current {
+                return Ok(());
+            }
+            let write = oracle.tso.lock().plan_reset(target);
+            if let Some(write) = write {
+                oracle.persist(write)?;
+            }
+            oracle.tso.lock().reset(target);
+            Ok(())
+        });
+        task.await.unwrap_or(Err(Error::Stopped))
     }
 
     /// Now, as the timestamps tell it.

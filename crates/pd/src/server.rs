@@ -10,14 +10,16 @@ use grpcio::{ChannelBuilder, EnvBuilder, ResourceQuota, ServerBuilder};
 use kvproto::{etcdserverpb, healthpb, keyspacepb, meta_storagepb, pdpb, resource_manager};
 use parking_lot::Mutex;
 use runtime::{JoinHandle, Runtime, ShutdownTrigger, Timer, shutdown_pair};
+use security::{ClientCertificate, HttpVersions};
 
 use crate::cluster::Cluster;
 use crate::config::split_url;
+use crate::front::{self, Ends, SharedGrpc};
 use crate::meta_store::{EngineMetaStore, MetaBatch, MetaStore, number_value, parse_number};
 use crate::oracle::Oracle;
 use crate::service::{Service, Shared};
 use crate::{Error, PdConfig, Result};
-use crate::{etcd_upkeep, gc_worker};
+use crate::{etcd_upkeep, gc_worker, http};
 
 /// The largest message that is taken: reports of large stores come in one piece.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 20;
@@ -38,8 +40,12 @@ pub struct Server {
 }
 
 struct Running {
-    grpc: grpcio::Server,
+    grpc: SharedGrpc,
+    /// Stops everything that is long-lived, and new connections.
     stop: ShutdownTrigger,
+    /// Ends the connections of the port.
+    close: ShutdownTrigger,
+    port: JoinHandle<()>,
     /// Those that write to the engine.
     tasks: [JoinHandle<()>; 2],
 }
@@ -88,10 +94,9 @@ impl Server {
             cluster,
             oracle,
             runtime: runtime.clone(),
-            stop: stopped,
+            stop: stopped.clone(),
         });
-        let mut grpc = build_grpc(&config, &service)?;
-        let bound = listen(&config, &mut grpc)?;
+        let (listeners, bound) = listen(&config)?;
         let mut member = pdpb::Member::default();
         member.set_name(config.name.clone());
         member.set_member_id(member_id);
@@ -100,7 +105,26 @@ impl Server {
         member.set_git_hash(config.git_hash.clone());
         // Calls are taken from here on, so the member is in place before.
         service.set_member(member);
+        let mut grpc = build_grpc(&config, &service)?;
         grpc.start();
+        let grpc = SharedGrpc::new(Mutex::new(grpc));
+        let certificate = ClientCertificate::Required;
+        let acceptor =
+            config
+                .security
+                .http_acceptor(runtime, certificate, HttpVersions::TwoAndOne);
+        let (close, closed) = shutdown_pair();
+        let port = front::serve(
+            listeners,
+            SharedGrpc::clone(&grpc),
+            http::router(service.clone(), config),
+            acceptor,
+            runtime,
+            Ends {
+                accepting: stopped,
+                connections: closed,
+            },
+        )?;
         tracing::info!(
             cluster_id,
             member_id,
@@ -113,6 +137,8 @@ impl Server {
             running: Mutex::new(Some(Running {
                 grpc,
                 stop,
+                close,
+                port,
                 tasks: [meta_task, tso_task],
             })),
         })
@@ -152,18 +178,22 @@ impl Server {
 }
 
 impl Running {
-    async fn stop(mut self, timer: &Timer) {
+    async fn stop(self, timer: &Timer) {
         self.stop.trigger();
-        let mut ended = Box::pin(self.grpc.shutdown());
+        let mut ended = Box::pin(self.grpc.lock().shutdown());
         let mut all_ended = ends_within(timer, GRACE, &mut ended).await;
         if !all_ended {
-            self.grpc.cancel_all_calls();
+            self.grpc.lock().cancel_all_calls();
             all_ended = ends_within(timer, CANCEL_GRACE, &mut ended).await;
         }
         if !all_ended {
             tracing::warn!("calls of the placement driver did not end in time");
             // Its memory is still in use by those calls.
             std::mem::forget(self.grpc);
+        }
+        self.close.trigger();
+        if !ends_within(timer, CANCEL_GRACE, self.port).await {
+            tracing::warn!("the port of the placement driver did not close in time");
         }
         // Nothing may be written any more once whoever owns the engine goes on.
         let tasks = Box::pin(join_all(self.tasks));
@@ -226,8 +256,6 @@ fn build_grpc(config: &PdConfig, service: &Service) -> Result<grpcio::Server> {
         .max_receive_message_len(message_bytes_max)
         .max_send_message_len(-1)
         .set_resource_quota(quota)
-        // Else two servers could listen on one port and share its connections.
-        .reuse_port(false)
         // Clients ping every 10 s, also when no call is open.
         .http2_min_recv_ping_interval_without_data(Duration::from_secs(5))
         .http2_max_ping_strikes(0)
@@ -247,47 +275,23 @@ fn build_grpc(config: &PdConfig, service: &Service) -> Result<grpcio::Server> {
         .register_service(etcdserverpb::create_maintenance(service.clone()))
         .register_service(meta_storagepb::create_meta_storage(service.clone()))
         .register_service(healthpb::create_health(service.clone()));
-    let guarded = config.security.guard(builder);
-    guarded.build().map_err(|error| Error::Listen {
+    // Who may connect was decided at the port.
+    builder.build().map_err(|error| Error::Listen {
         address: config.client_urls.join(", "),
         detail: error.to_string(),
     })
 }
 
-/// Binds every address of the settings; the answer has the ports that were picked for port 0.
-fn listen(config: &PdConfig, grpc: &mut grpcio::Server) -> Result<Vec<(String, u16)>> {
-    let mut bound = Vec::new();
+/// Takes every address of the settings; the answer has the ports that were picked for port 0.
+fn listen(config: &PdConfig) -> Result<(Vec<TcpListener>, Vec<(String, u16)>)> {
+    let (mut listeners, mut bound) = (Vec::new(), Vec::new());
     for url in &config.client_urls {
         let (host, port) = split_url(url).map_err(Error::Config)?;
-        let credentials = config.security.server_credentials();
-        check_free(host, port)?;
-        let port = grpc
-            .add_listening_port(format!("{host}:{port}"), credentials)
-            .map_err(|_| Error::Listen {
-                address: format!("{host}:{port}"),
-                detail: "the address is in use or does not belong to this machine".to_owned(),
-            })?;
-        bound.push((host.to_owned(), port));
+        let (listener, address) = front::listen(&format!("{host}:{port}"))?;
+        listeners.push(listener);
+        bound.push((host.to_owned(), address.port()));
     }
-    Ok(bound)
-}
-
-/// gRPC says only that it cannot bind. The system says why, so it is asked first; whoever takes the
-/// address in between is still noticed by gRPC.
-fn check_free(host: &str, port: u16) -> Result<()> {
-    if port == 0 {
-        return Ok(());
-    }
-    match TcpListener::bind(format!("{host}:{port}")) {
-        Ok(listener) => {
-            drop(listener);
-            Ok(())
-        }
-        Err(error) => Err(Error::Listen {
-            address: format!("{host}:{port}"),
-            detail: error.to_string(),
-        }),
-    }
+    Ok((listeners, bound))
 }
 
 /// The URLs that clients are told.

@@ -198,6 +198,13 @@ impl PdState {
         Ok((changes.collect(), plan.last))
     }
 
+    /// Ids up to this one are never handed out from now on.
+    pub fn plan_raise_ids(&self, base: u64) -> Result<Vec<Change>> {
+        let window = self.ids.plan_raise(base)?;
+        let changes = window.map(|end| [Change::IdWindow(end), Change::IdsUsed(base)]);
+        Ok(changes.into_iter().flatten().collect())
+    }
+
     /// A store registers.
     pub fn plan_put_store(&self, store: Store) -> Result<Vec<Change>> {
         self.check_bootstrapped()?;

@@ -25,7 +25,7 @@ const BOUND_AHEAD_MS: u64 = 5_000;
 /// no more than this is left of it.
 const GUARD_MS: u64 = 1;
 /// Physical parts have 46 bits. A clock beyond is taken as this, which leaves room for bounds.
-const PHYSICAL_MAX: u64 = (1 << 46) - 1 - 2 * BOUND_AHEAD_MS;
+pub(crate) const PHYSICAL_MAX: u64 = (1 << 46) - 1 - 2 * BOUND_AHEAD_MS;
 
 /// The highest timestamp of a range that was handed out.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -40,6 +40,14 @@ impl Timestamp {
     /// Both parts in one number, as clients compare them.
     pub fn to_u64(self) -> u64 {
         (self.physical << 18) | self.logical
+    }
+
+    /// From both parts in one number.
+    pub fn from_u64(number: u64) -> Timestamp {
+        Timestamp {
+            physical: number >> 18,
+            logical: number & (LOGICAL_END - 1),
+        }
     }
 }
 
@@ -130,6 +138,22 @@ impl Tso {
                 bound: next + BOUND_AHEAD_MS,
                 next,
             })
+        }
+    }
+
+    /// What must be on disk before timestamps go on above `target`; none when that is so already.
+    pub fn plan_reset(&self, target: Timestamp) -> Option<BoundWrite> {
+        let next = target.physical + 1;
+        (!self.may_use(next)).then_some(BoundWrite {
+            bound: next + BOUND_AHEAD_MS,
+            next,
+        })
+    }
+
+    /// Goes on above `target`, whose bound is on disk.
+    pub fn reset(&mut self, target: Timestamp) {
+        if target >= self.current() {
+            self.advance(target.physical + 1);
         }
     }
 

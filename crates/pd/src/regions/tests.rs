@@ -114,10 +114,10 @@ fn lookups() {
         assert_eq!(found, expected, "{range:?}");
     }
     tree.remove(2);
-    assert_eq!(ids(tree.find(b"c")), []);
-    assert_eq!(ids(tree.find_previous(b"c")), []);
+    assert_eq!(ids(tree.find(b"c")), Vec::<u64>::new());
+    assert_eq!(ids(tree.find_previous(b"c")), Vec::<u64>::new());
     // The left neighbour is not adjacent.
-    assert_eq!(ids(tree.find_previous(b"z")), []);
+    assert_eq!(ids(tree.find_previous(b"z")), Vec::<u64>::new());
     assert_eq!(ids(tree.scan(b"c", b"")), [3]);
     assert_eq!(tree.len(), 2);
 }

@@ -258,7 +258,7 @@ impl Service {
         Ok(PutClusterConfigResponse::default())
     }
 
-    pub(super) fn unix_nanos(&self) -> i64 {
+    pub(crate) fn unix_nanos(&self) -> i64 {
         i64::try_from(self.shared.runtime.clock.unix_nanos()).unwrap_or(i64::MAX)
     }
 }

@@ -1,21 +1,133 @@
-//! The token stream of `resource_manager.ResourceManager`, which stores open when they connect.
-//! There are no resource groups yet, so everybody gets more than they ask for. Its messages carry
-//! no header, so there is no cluster to check.
+//! `resource_manager.ResourceManager`: the groups, and the token stream, which stores open when
+//! they connect. Nothing is metered yet, so everybody gets more tokens than they ask for. The
+//! messages carry no header, so there is no cluster to check; refusals stand in the answers.
 
 use futures::future::{Either, select};
 use futures::{SinkExt as _, StreamExt as _};
-use grpcio::{DuplexSink, RequestStream, RpcContext, RpcStatus, RpcStatusCode, WriteFlags};
+use grpcio::{DuplexSink, RequestStream, RpcContext, UnarySink, WriteFlags};
 use kvproto::resource_manager::{
-    GrantedRUTokenBucket, RequestUnitType, ResourceManager, TokenBucketRequest,
+    DeleteResourceGroupRequest, DeleteResourceGroupResponse, Error as GroupError,
+    GetResourceGroupRequest, GetResourceGroupResponse, GrantedRUTokenBucket, KeyspaceIDValue,
+    ListResourceGroupsRequest, ListResourceGroupsResponse, PutResourceGroupRequest,
+    PutResourceGroupResponse, RequestUnitType, ResourceManager, TokenBucketRequest,
     TokenBucketResponse, TokenBucketsRequest, TokenBucketsResponse,
 };
+use protobuf::Message as _;
 
 use super::Service;
+use super::reply::Refusal;
+use crate::change::Change;
+use crate::gc::NULL_KEYSPACE;
+use crate::resource_groups::{self, Put};
+use crate::state::PdState;
+use crate::{Error, Result};
 
+/// What a change that was made is answered with.
+const DONE: &str = "Success!";
+/// Ids of keyspaces have 24 bits. Above, a number means the null keyspace.
+const KEYSPACE_ID_MAX: u32 = (1 << 24) - 1;
 /// Tokens granted beyond what was asked for.
 const SPARE_TOKENS: f64 = 1_000_000.0;
 
+/// An answer with a place for words of refusal.
+trait GroupReply: Default + Send + 'static {
+    fn put_error(&mut self, error: GroupError);
+}
+
+macro_rules! replies {
+    ($($message:ty),*) => {
+        $(impl GroupReply for $message {
+            fn put_error(&mut self, error: GroupError) {
+                self.set_error(error);
+            }
+        })*
+    };
+}
+
+replies!(
+    ListResourceGroupsResponse,
+    GetResourceGroupResponse,
+    PutResourceGroupResponse,
+    DeleteResourceGroupResponse
+);
+
 impl ResourceManager for Service {
+    fn list_resource_groups(
+        &mut self,
+        ctx: RpcContext<'_>,
+        req: ListResourceGroupsRequest,
+        sink: UnarySink<ListResourceGroupsResponse>,
+    ) {
+        let service = self.clone();
+        self.answer_group(&ctx, sink, async move {
+            let keyspace_id = keyspace_of(req.get_keyspace_id())?;
+            let look = |state: &PdState| resource_groups::list(state.etcd(), keyspace_id);
+            let mut response = ListResourceGroupsResponse::default();
+            response.set_groups(service.read_groups(look).await?.into());
+            Ok(response)
+        });
+    }
+
+    fn get_resource_group(
+        &mut self,
+        ctx: RpcContext<'_>,
+        req: GetResourceGroupRequest,
+        sink: UnarySink<GetResourceGroupResponse>,
+    ) {
+        let service = self.clone();
+        self.answer_group(&ctx, sink, async move {
+            let keyspace_id = keyspace_of(req.get_keyspace_id())?;
+            let name = req.get_resource_group_name();
+            let look = |state: &PdState| resource_groups::get(state.etcd(), keyspace_id, name);
+            let mut response = GetResourceGroupResponse::default();
+            response.set_group(service.read_groups(look).await?);
+            Ok(response)
+        });
+    }
+
+    fn add_resource_group(
+        &mut self,
+        ctx: RpcContext<'_>,
+        req: PutResourceGroupRequest,
+        sink: UnarySink<PutResourceGroupResponse>,
+    ) {
+        let service = self.clone();
+        self.answer_group(&ctx, sink, async move { service.put_group(req, Put::Add).await });
+    }
+
+    fn modify_resource_group(
+        &mut self,
+        ctx: RpcContext<'_>,
+        req: PutResourceGroupRequest,
+        sink: UnarySink<PutResourceGroupResponse>,
+    ) {
+        let service = self.clone();
+        self.answer_group(&ctx, sink, async move {
+            service.put_group(req, Put::Modify).await
+        });
+    }
+
+    fn delete_resource_group(
+        &mut self,
+        ctx: RpcContext<'_>,
+        req: DeleteResourceGroupRequest,
+        sink: UnarySink<DeleteResourceGroupResponse>,
+    ) {
+        let service = self.clone();
+        self.answer_group(&ctx, sink, async move {
+            let keyspace_id = keyspace_of(req.get_keyspace_id())?;
+            let bytes = req.compute_size();
+            let name = req.get_resource_group_name().to_owned();
+            let plan = move |state: &PdState| {
+                resource_groups::plan_delete(state.etcd(), keyspace_id, &name)
+            };
+            service.change_groups(bytes, plan).await?;
+            let mut response = DeleteResourceGroupResponse::default();
+            response.set_body(DONE.to_owned());
+            Ok(response)
+        });
+    }
+
     fn acquire_token_buckets(
         &mut self,
         ctx: RpcContext<'_>,
@@ -27,9 +139,7 @@ impl ResourceManager for Service {
             let sent = loop {
                 let next = select(stream.next(), stop.wait()).await;
                 let Either::Left((next, _)) = next else {
-                    let text = "server not started".to_owned();
-                    let status = RpcStatus::with_message(RpcStatusCode::UNAVAILABLE, text);
-                    break sink.fail(status).await;
+                    break sink.fail(super::streams::stopped()).await;
                 };
                 let Some(request) = next else {
                     break sink.close().await;
@@ -45,6 +155,78 @@ impl ResourceManager for Service {
             drop(sent);
         });
     }
+}
+
+impl Service {
+    async fn put_group(
+        &self,
+        mut req: PutResourceGroupRequest,
+        put: Put,
+    ) -> Result<PutResourceGroupResponse> {
+        let bytes = req.compute_size();
+        let group = req.take_group();
+        let keyspace_id = keyspace_of(group.get_keyspace_id())?;
+        let plan = move |state: &PdState| {
+            resource_groups::plan_put(state.etcd(), keyspace_id, group, put)
+        };
+        self.change_groups(bytes, plan).await?;
+        let mut response = PutResourceGroupResponse::default();
+        response.set_body(DONE.to_owned());
+        Ok(response)
+    }
+
+    async fn read_groups<R>(&self, look: impl FnOnce(&PdState) -> Result<R>) -> Result<R> {
+        if self.shared.stop.is_triggered() {
+            return Err(Error::Stopped);
+        }
+        self.shared.cluster.read_durable(look).await
+    }
+
+    async fn change_groups(
+        &self,
+        bytes: u32,
+        plan: impl FnOnce(&PdState) -> Result<Vec<Change>> + Send + 'static,
+    ) -> Result<()> {
+        if self.shared.stop.is_triggered() {
+            return Err(Error::Stopped);
+        }
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let plan = move |state: &PdState| Ok((plan(state)?, ()));
+        self.shared.cluster.mutate_sized(bytes, plan).await
+    }
+
+    fn answer_group<R: GroupReply>(
+        &self,
+        ctx: &RpcContext<'_>,
+        sink: UnarySink<R>,
+        work: impl Future<Output = Result<R>> + Send + 'static,
+    ) {
+        ctx.spawn(async move {
+            let sent = match work.await.map_err(Refusal::from) {
+                Ok(response) => sink.success(response).await,
+                Err(Refusal::Status(status)) => sink.fail(status).await,
+                Err(Refusal::Header(_, text)) => {
+                    let mut error = GroupError::default();
+                    error.set_message(text);
+                    let mut response = R::default();
+                    response.put_error(error);
+                    sink.success(response).await
+                }
+            };
+            drop(sent);
+        });
+    }
+}
+
+fn keyspace_of(value: &KeyspaceIDValue) -> Result<u32> {
+    if value.has_keyspace_identity() {
+        let text = "keyspace identities are not supported: name the keyspace by its id";
+        return Err(Error::Refused(text.to_owned()));
+    }
+    Ok(match value.get_value() {
+        id if value.has_value() && id <= KEYSPACE_ID_MAX => id,
+        _ => NULL_KEYSPACE,
+    })
 }
 
 fn grant(mut request: TokenBucketsRequest) -> TokenBucketsResponse {
