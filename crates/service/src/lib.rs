@@ -3,6 +3,7 @@
 //! Crate root: the modules and what they export. It holds no logic of its own.
 
 mod batch;
+mod bounded;
 mod call;
 mod details;
 pub mod errors;
@@ -11,6 +12,7 @@ mod health;
 mod in_flight;
 mod message;
 pub mod metrics;
+mod parts;
 mod raw;
 pub mod rpc_table;
 mod rpcs;
@@ -19,6 +21,7 @@ mod slow_log;
 mod slow_score;
 mod txn;
 
+pub use bounded::bounded_handlers;
 pub use health::{HealthService, ServingStatus};
 pub use in_flight::InFlight;
 pub use message::Failure;

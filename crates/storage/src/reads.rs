@@ -289,20 +289,41 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
                 .read_snapshot(ctx, max_version, Vec::new(), &tracker)
                 .await?;
             let mut reader = SnapshotReader::new(max_version, snapshot, fill_cache);
-            let filter = |_: &Key, lock: &txn_types::Lock| lock.ts <= max_version;
-            let scanned = reader.scan_locks(start.as_ref(), end.as_ref(), filter, limit);
+            let locks = this
+                .collect_locks(&mut reader, max_version, (start, end), limit)
+                .await;
             statistics::record(KIND, &reader.take_statistics(), &tracker);
-            let mut budget = this.read_budget();
-            scanned?
-                .locks
-                .into_iter()
-                .map(|(key, lock)| {
-                    let raw = key.to_raw().map_err(mvcc::Error::InvalidKey)?;
-                    budget.take(raw.len())?;
-                    Ok(lock.into_lock_info(raw))
-                })
-                .collect()
+            locks
         })
+    }
+
+    /// The locks of a range, a batch at a time.
+    async fn collect_locks<S: kv::Snapshot>(
+        &self,
+        reader: &mut SnapshotReader<S>,
+        max_version: TimeStamp,
+        (mut start, end): (Option<Key>, Option<Key>),
+        limit: usize,
+    ) -> Result<Vec<LockInfo>> {
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let mut budget = self.read_budget();
+        let mut found = Vec::new();
+        loop {
+            let wanted = SCAN_YIELD_KEYS.min(limit - found.len());
+            let filter = |_: &Key, lock: &txn_types::Lock| lock.ts <= max_version;
+            let scanned = reader.scan_locks(start.as_ref(), end.as_ref(), filter, wanted)?;
+            let last = scanned.locks.last().map(|(key, _)| point_range(key).1);
+            for (key, lock) in scanned.locks {
+                let raw = key.to_raw().map_err(mvcc::Error::InvalidKey)?;
+                budget.take(raw.len())?;
+                found.push(lock.into_lock_info(raw));
+            }
+            if !scanned.has_remain || found.len() >= limit || last.is_none() {
+                return Ok(found);
+            }
+            start = last;
+            yield_now().await;
+        }
     }
 
     /// Everything that is stored about `key`.

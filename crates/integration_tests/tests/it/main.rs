@@ -9,6 +9,7 @@
 mod bad_input;
 mod clients;
 mod crash;
+mod data_directory;
 mod ctl;
 mod disk_full;
 mod first_program;

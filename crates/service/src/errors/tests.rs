@@ -250,7 +250,7 @@ fn mvcc_name(error: &mvcc::Error) -> &'static str {
 }
 
 /// Variants that [`name`] and [`mvcc_name`] know.
-const VARIANTS: usize = 39;
+const VARIANTS: usize = 41;
 
 #[test]
 fn every_variant_is_written_out() {
