@@ -1,7 +1,7 @@
 //! `cargo xtask codegen`: documents that are printed by the code they describe.
 //!
-//! Each is the standard output of a cargo example, so that what a table says is what the program
-//! uses. A document is added by adding a line to `DOCUMENTS`.
+//! Each is the standard output of cargo examples, one after the other, so that what a table says is
+//! what the program uses. A document is added by adding a line to `DOCUMENTS`.
 
 use std::fs;
 
@@ -10,10 +10,10 @@ use anyhow::{Context, bail};
 use crate::process;
 use crate::setup::Machine;
 
-/// Example and the document it prints.
-pub(crate) const DOCUMENTS: &[(&str, &str)] = &[
-    ("rpc_coverage", "docs/rpc-coverage.md"),
-    ("config_reference", "docs/config.md"),
+/// Examples and the document they print.
+pub(crate) const DOCUMENTS: &[(&[&str], &str)] = &[
+    (&["rpc_coverage", "pd_rpc_coverage"], "docs/rpc-coverage.md"),
+    (&["config_reference"], "docs/config.md"),
 ];
 
 /// Whether the documents are written or compared.
@@ -28,18 +28,19 @@ pub(crate) fn codegen(machine: &Machine, mode: Mode) -> anyhow::Result<()> {
     // With `--workspace` the features are those of the test build, which is then shared.
     let mut build = machine.cargo();
     build.args(["build", "--workspace"]);
-    for (example, _) in DOCUMENTS {
+    for example in DOCUMENTS.iter().flat_map(|(examples, _)| *examples) {
         build.args(["--example", example]);
     }
     process::run(&mut build)?;
 
     let mut stale = Vec::new();
-    for (example, document) in DOCUMENTS {
-        let program = machine
-            .target_directory()
-            .join("debug/examples")
-            .join(example);
-        let printed = process::read(&mut std::process::Command::new(program))?;
+    for (examples, document) in DOCUMENTS {
+        let directory = machine.target_directory().join("debug/examples");
+        let mut printed = Vec::new();
+        for example in *examples {
+            let program = directory.join(example);
+            printed.extend(process::read(&mut std::process::Command::new(program))?);
+        }
         let path = machine.repo().root().join(document);
         if fs::read(&path).is_ok_and(|now| now == printed) {
             println!("codegen: {document} is up to date");

@@ -23,14 +23,14 @@ pub(crate) fn run(machine: &Machine, profile: Profile, flags: &[String]) -> anyh
             // Built as the tests build it, so that neither compiles what the other has: cargo unites
             // the features of all packages named, those of test dependencies only if a test or an
             // example is among the targets. Hence the whole workspace and one example.
-            let (example, _) = codegen::DOCUMENTS[0];
+            let (examples, _) = codegen::DOCUMENTS[0];
             build.args([
                 "build",
                 "--workspace",
                 "--bin",
                 "tikv-server",
                 "--example",
-                example,
+                examples[0],
             ]);
             "debug"
         }

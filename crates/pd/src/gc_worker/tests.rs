@@ -92,11 +92,12 @@ impl World {
         self.stepper.run_until_stalled();
     }
 
-    /// How many seconds the safe point lies behind the clock.
+    /// How many seconds the safe point lies behind the timestamps. After a restart those are ahead of
+    /// the clock.
     fn seconds_behind(&self) -> u64 {
         let points = self.cluster.read(|state| state.gc().points(NULL_KEYSPACE));
         assert_eq!(points.txn, points.gc);
-        let now = self.stepper.clock().unix_millis();
+        let now = self.oracle.moment().ts >> 18;
         (now - (points.gc >> 18)) / 1_000
     }
 

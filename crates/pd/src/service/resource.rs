@@ -92,7 +92,11 @@ impl ResourceManager for Service {
         sink: UnarySink<PutResourceGroupResponse>,
     ) {
         let service = self.clone();
-        self.answer_group(&ctx, sink, async move { service.put_group(req, Put::Add).await });
+        self.answer_group(
+            &ctx,
+            sink,
+            async move { service.put_group(req, Put::Add).await },
+        );
     }
 
     fn modify_resource_group(
@@ -166,9 +170,8 @@ impl Service {
         let bytes = req.compute_size();
         let group = req.take_group();
         let keyspace_id = keyspace_of(group.get_keyspace_id())?;
-        let plan = move |state: &PdState| {
-            resource_groups::plan_put(state.etcd(), keyspace_id, group, put)
-        };
+        let plan =
+            move |state: &PdState| resource_groups::plan_put(state.etcd(), keyspace_id, group, put);
         self.change_groups(bytes, plan).await?;
         let mut response = PutResourceGroupResponse::default();
         response.set_body(DONE.to_owned());

@@ -2,6 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client;
+mod etcd;
+mod http;
+mod port;
+mod coverage;
+mod edges;
 mod rpc;
 mod streams;
 mod world;

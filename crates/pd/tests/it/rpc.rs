@@ -105,6 +105,27 @@ macro_rules! bound_to_region {
             update_gc_safe_point(UpdateGCSafePointRequest),
             update_service_gc_safe_point(UpdateServiceGCSafePointRequest),
             report_min_resolved_ts(ReportMinResolvedTsRequest),
+            batch_scan_regions(BatchScanRegionsRequest),
+            scatter_region(ScatterRegionRequest),
+            get_operator(GetOperatorRequest),
+            ask_split(AskSplitRequest),
+            report_split(ReportSplitRequest),
+            get_cluster_config(GetClusterConfigRequest),
+            put_cluster_config(PutClusterConfigRequest),
+            set_external_timestamp(SetExternalTimestampRequest),
+            get_external_timestamp(GetExternalTimestampRequest),
+            get_gc_state(GetGCStateRequest),
+            get_all_keyspaces_gc_states(GetAllKeyspacesGCStatesRequest),
+            advance_txn_safe_point(AdvanceTxnSafePointRequest),
+            advance_gc_safe_point(AdvanceGCSafePointRequest),
+            set_gc_barrier(SetGCBarrierRequest),
+            delete_gc_barrier(DeleteGCBarrierRequest),
+            set_global_gc_barrier(SetGlobalGCBarrierRequest),
+            delete_global_gc_barrier(DeleteGlobalGCBarrierRequest),
+            get_gc_safe_point_v2(GetGCSafePointV2Request),
+            update_gc_safe_point_v2(UpdateGCSafePointV2Request),
+            update_service_safe_point_v2(UpdateServiceSafePointV2Request),
+            get_all_gc_safe_point_v2(GetAllGCSafePointV2Request),
         );
     };
 }
@@ -134,6 +155,9 @@ fn a_wrong_cluster_id_fails_every_call() {
             alloc_id(AllocIDRequest),
             is_snapshot_recovering(IsSnapshotRecoveringRequest),
             store_heartbeat(StoreHeartbeatRequest),
+            get_min_ts(GetMinTSRequest),
+            sync_max_ts(SyncMaxTSRequest),
+            get_dc_location_info(GetDCLocationInfoRequest),
         );
     }
 }
@@ -161,16 +185,6 @@ fn before_the_bootstrap_calls_say_so() {
     request.mut_stats().set_store_id(1);
     let response = world.pd.store_heartbeat(&call!(world, request));
     assert_eq!(refused!(response).0, ErrorType::NOT_BOOTSTRAPPED);
-}
-
-#[test]
-fn what_is_not_there_is_unimplemented() {
-    let world = World::bootstrapped();
-    let pd = &world.pd;
-    let scatter = status(pd.scatter_region(&pdpb::ScatterRegionRequest::default()));
-    assert_eq!(scatter.0, RpcStatusCode::UNIMPLEMENTED);
-    let state = status(pd.get_gc_state(&pdpb::GetGCStateRequest::default()));
-    assert_eq!(state.0, RpcStatusCode::UNIMPLEMENTED);
 }
 
 #[test]

@@ -72,6 +72,23 @@ fn timestamps(world: &World, counts: &[u32]) -> Vec<(u64, u64)> {
     })
 }
 
+/// One timestamp.
+pub(crate) fn timestamp(world: &World) -> u64 {
+    timestamps(world, &[1])[0].1
+}
+
+/// Reports a region on a stream of its own, and waits until that is known.
+pub(crate) fn report_region(world: &World, heartbeat: pdpb::RegionHeartbeatRequest) {
+    block_on(async {
+        let (mut sink, mut responses) = world.pd.region_heartbeat().unwrap();
+        sink.send((heartbeat, WriteFlags::default())).await.unwrap();
+        sink.close().await.unwrap();
+        if let Some(refusal) = responses.next().await {
+            panic!("{refusal:?}");
+        }
+    });
+}
+
 #[test]
 fn timestamps_grow_within_streams_between_them_and_over_restarts() {
     let mut world = World::new();
