@@ -3,6 +3,7 @@
 
 mod settings;
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -12,6 +13,7 @@ use engine_rocks::{CfConfig, RocksEngine};
 use engine_traits::{Cf, KvEngine as _};
 use online_config::ReadableSize;
 use runtime::Runtime;
+use security::Security;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -37,18 +39,22 @@ fn main() {
 
 fn run(flags: Flags) -> anyhow::Result<()> {
     let (settings, warnings) = Settings::from_flags(flags)?;
-    let pd_config = settings.pd_config();
-    pd_config.validate()?;
     let _log = logger::init(settings.logger()).context("cannot open the log")?;
     logger::log_panics();
     for warning in warnings {
         tracing::warn!(reason = %warning, "odd configuration file");
     }
+    let pd_config = settings.pd_config(Security::new(settings.security())?);
+    pd_config.validate()?;
     // Registered before anything is open: a signal that comes early stops what follows at once.
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
 
     let path = settings.data_dir.join("meta");
-    std::fs::create_dir_all(&settings.data_dir)
+    // Metadata names keys: nobody else's business.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&settings.data_dir)
         .with_context(|| format!("data directory {}", settings.data_dir.display()))?;
     let engine = RocksEngine::open(&path, &engine_config())?;
     let runtime = Runtime::system("pd", 1).context("cannot start threads")?;

@@ -1,9 +1,11 @@
 //! Settings: flags over the configuration file over defaults, under the original's names.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
+use security::Security;
 use serde::Deserialize;
 
 /// The known keys of the file, for hints about unknown ones.
@@ -15,6 +17,12 @@ const KEYS: &[&str] = &[
     "log.level",
     "log.format",
     "log.file.filename",
+    "security.cacert-path",
+    "security.cert-path",
+    "security.key-path",
+    "security.cert-allowed-cn",
+    "security.cert-allowed-san",
+    "security.redact-info-log",
 ];
 
 /// The placement driver of a TiKV-compatible cluster, alone.
@@ -33,7 +41,8 @@ pub(crate) struct Flags {
     #[arg(short = 's', long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Where to listen for clients, separated by commas [default: http://127.0.0.1:2379]
+    /// Where to listen for clients, separated by commas [default: http://127.0.0.1:2379, or https
+    /// with certificates]
     #[arg(
         long,
         visible_alias = "addr",
@@ -53,6 +62,18 @@ pub(crate) struct Flags {
     /// The log file; standard error when there is none
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
+
+    /// The PEM file of the authorities to trust; with --cert and --key it turns TLS on
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<String>,
+
+    /// The PEM file of this member's certificate
+    #[arg(long, value_name = "FILE")]
+    cert: Option<String>,
+
+    /// The PEM file of the certificate's key
+    #[arg(long, value_name = "FILE")]
+    key: Option<String>,
 }
 
 /// The configuration file. Lists of URLs are text with commas, as in the original's.
@@ -64,6 +85,19 @@ struct File {
     client_urls: Option<String>,
     advertise_client_urls: Option<String>,
     log: LogSection,
+    security: SecuritySection,
+}
+
+/// The original's name of the authorities' file differs from that of the stores.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct SecuritySection {
+    cacert_path: String,
+    cert_path: String,
+    key_path: String,
+    cert_allowed_cn: BTreeSet<String>,
+    cert_allowed_san: BTreeSet<String>,
+    redact_info_log: logger::RedactMode,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -90,6 +124,8 @@ pub(crate) struct Settings {
     log_level: logger::Level,
     log_format: logger::Format,
     log_file: Option<PathBuf>,
+    redact: logger::RedactMode,
+    security: security::Config,
 }
 
 impl Settings {
@@ -101,9 +137,16 @@ impl Settings {
         };
         let name = flags.name.or(file.name).unwrap_or_else(|| "pd".to_owned());
         let default_dir = || PathBuf::from(format!("default.{name}"));
+        let redact = file.security.redact_info_log;
+        let security = certificates([flags.cacert, flags.cert, flags.key], file.security)?;
         let mut client_urls = first_given(flags.client_urls, file.client_urls);
         if client_urls.is_empty() {
-            client_urls.push("http://127.0.0.1:2379".to_owned());
+            let scheme = if security.is_enabled() {
+                "https"
+            } else {
+                "http"
+            };
+            client_urls.push(format!("{scheme}://127.0.0.1:2379"));
         }
         let settings = Settings {
             data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(default_dir),
@@ -116,12 +159,20 @@ impl Settings {
             log_level: flags.log_level.or(file.log.level).unwrap_or_default(),
             log_format: file.log.format,
             log_file: flags.log_file.or(file.log.file.filename),
+            redact,
+            security,
         };
         Ok((settings, warnings))
     }
 
-    pub(crate) fn pd_config(&self) -> pd::PdConfig {
+    /// Where the certificates are.
+    pub(crate) fn security(&self) -> &security::Config {
+        &self.security
+    }
+
+    pub(crate) fn pd_config(&self, security: Security) -> pd::PdConfig {
         pd::PdConfig {
+            security,
             name: self.name.clone(),
             client_urls: self.client_urls.clone(),
             advertise_client_urls: self.advertise_client_urls.clone(),
@@ -134,8 +185,30 @@ impl Settings {
             level: self.log_level,
             format: self.log_format,
             file: self.log_file.clone(),
+            redact: self.redact,
             ..logger::Config::default()
         }
+    }
+}
+
+/// The certificates, with the flags over the file.
+fn certificates(
+    flags: [Option<String>; 3],
+    file: SecuritySection,
+) -> anyhow::Result<security::Config> {
+    let [ca, cert, key] = flags;
+    let config = security::Config {
+        ca_path: ca.unwrap_or(file.cacert_path),
+        cert_path: cert.unwrap_or(file.cert_path),
+        key_path: key.unwrap_or(file.key_path),
+        cert_allowed_cn: file.cert_allowed_cn,
+        cert_allowed_san: file.cert_allowed_san,
+    };
+    let problems = config.validate();
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        bail!(security::Error::Config(problems))
     }
 }
 
@@ -158,11 +231,9 @@ fn read(path: &Path) -> anyhow::Result<(File, Vec<String>)> {
 
 fn parse(text: &str) -> anyhow::Result<(File, Vec<String>)> {
     let table: toml::Table = toml::from_str(text)?;
-    for section in ["security", "replication-mode"] {
-        // A file that asks for these believes in a promise that would not be kept.
-        if table.contains_key(section) {
-            bail!("[{section}] is not supported; remove the section");
-        }
+    // A file that asks for it believes in a promise that would not be kept.
+    if table.contains_key("replication-mode") {
+        bail!("[replication-mode] is not supported; remove the section");
     }
     let mut warnings = Vec::new();
     let file = serde_ignored::deserialize(table, |key| warnings.push(unknown(&key.to_string())))?;
@@ -196,7 +267,7 @@ mod tests {
         assert_eq!(warnings, Vec::<String>::new());
         assert_eq!(settings.data_dir, Path::new("default.pd"));
         assert_eq!(settings.client_urls, ["http://127.0.0.1:2379"]);
-        settings.pd_config().validate().unwrap();
+        settings.pd_config(Security::disabled()).validate().unwrap();
     }
 
     #[test]
@@ -222,6 +293,29 @@ mod tests {
     }
 
     #[test]
+    fn certificates_come_from_flags_and_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "[security]\ncacert-path = 'a'\ncert-path = 'b'\nkey-path = 'c'\n\
+                    cert-allowed-cn = ['tikv']\nredact-info-log = true\n";
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        let (from_file, warnings) = settings(&["--config", path]).unwrap();
+        assert_eq!(warnings, Vec::<String>::new());
+        assert_eq!(from_file.client_urls, ["https://127.0.0.1:2379"]);
+        assert_eq!(from_file.logger().redact, logger::RedactMode::On);
+        assert!(from_file.security().cert_allowed_cn.contains("tikv"));
+        let (both, _) = settings(&["--config", path, "--cert", "x"]).unwrap();
+        assert_eq!(
+            (both.security.cert_path, both.security.key_path),
+            ("x".to_owned(), "c".to_owned())
+        );
+        let all = ["--cacert", "a", "--cert", "b", "--key", "c"];
+        assert!(settings(&all).unwrap().0.security.is_enabled());
+        let half = settings(&["--cacert", "a"]).unwrap_err().to_string();
+        assert!(half.contains("security.cert-path"), "{half}");
+    }
+
+    #[test]
     fn odd_files_are_told_apart_from_wrong_ones() {
         let (_, warnings) = parse("client-url = 'x'\n[schedule]\nmax = 1\n").unwrap();
         assert_eq!(
@@ -235,7 +329,9 @@ mod tests {
             "name = 1",
             "[log]\nlevel = 'loud'",
             "name =",
-            "[security]\nca = ''",
+            "[replication-mode]\nreplication-mode = 'majority'",
+            "[security]\ncert-allowed-cn = 'a'",
+            "[security]\nredact-info-log = 7",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
