@@ -67,6 +67,7 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("Maintenance", "Hash", "compares members"),
     ("Maintenance", "MoveLeader", MEMBERS),
     ("Maintenance", "Downgrade", MEMBERS),
+    ("Health", "Watch", "clients poll `Check`"),
 ];
 
 /// What to know about what is answered.

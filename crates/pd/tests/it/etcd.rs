@@ -4,10 +4,10 @@ use futures::executor::block_on;
 use futures::{SinkExt as _, StreamExt as _};
 use grpcio::{ChannelBuilder, ClientDuplexReceiver, RpcStatusCode, StreamingCallSink, WriteFlags};
 use kvproto::etcdserverpb::{
-    ClusterClient, Compare, Compare_CompareTarget, CompactionRequest, KvClient,
-    LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest,
-    LeaseTimeToLiveRequest, MaintenanceClient, MemberListRequest, PutRequest, RangeRequest,
-    RequestOp, StatusRequest, TxnRequest, WatchClient, WatchRequest, WatchResponse,
+    ClusterClient, CompactionRequest, Compare, Compare_CompareTarget, KvClient, LeaseGrantRequest,
+    LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
+    MaintenanceClient, MemberListRequest, PutRequest, RangeRequest, RequestOp, StatusRequest,
+    TxnRequest, WatchClient, WatchRequest, WatchResponse,
 };
 use kvproto::mvccpb::Event_EventType;
 use kvproto::pdpb;
@@ -67,9 +67,7 @@ fn put(key: &str, value: &str, lease: i64) -> PutRequest {
 
 fn code<T: std::fmt::Debug>(outcome: grpcio::Result<T>) -> (RpcStatusCode, String) {
     match outcome {
-        Err(grpcio::Error::RpcFailure(status)) => {
-            (status.code(), status.message().to_owned())
-        }
+        Err(grpcio::Error::RpcFailure(status)) => (status.code(), status.message().to_owned()),
         other => panic!("{other:?}"),
     }
 }
@@ -174,7 +172,10 @@ fn a_watch_sees_every_write_in_order_and_the_end_of_a_lease() {
     let put = watching.next();
     assert_eq!(put.get_events()[0].get_kv().get_lease(), lease);
     let gone = watching.next();
-    assert_eq!(gone.get_events()[0].get_field_type(), Event_EventType::DELETE);
+    assert_eq!(
+        gone.get_events()[0].get_field_type(),
+        Event_EventType::DELETE
+    );
     assert_eq!(gone.get_events()[0].get_prev_kv().get_value(), b"here");
     assert_eq!(etcd.get("k/session"), None);
 }
@@ -199,7 +200,9 @@ fn watchers_share_a_stream_and_the_past_ends_at_the_compaction() {
         assert!(!refused.get_cancel_reason().is_empty());
     }
     let second = watching.create("b", "", 0, 0).get_watch_id();
-    watching.send(|request| drop(request.mut_progress_request()));
+    watching.send(|request| {
+        request.mut_progress_request();
+    });
     let progress = watching.next();
     assert_eq!(progress.get_watch_id(), -1);
     assert_eq!(progress.get_header().get_revision(), first + 4);
@@ -208,13 +211,19 @@ fn watchers_share_a_stream_and_the_past_ends_at_the_compaction() {
     etcd.put("a", "unheard", 0);
     etcd.put("b", "heard", 0);
     let heard = watching.next();
-    assert_eq!((heard.get_watch_id(), heard.get_events().len()), (second, 1));
+    assert_eq!(
+        (heard.get_watch_id(), heard.get_events().len()),
+        (second, 1)
+    );
     let mut compact = CompactionRequest::default();
     compact.set_revision(first + 2);
     etcd.kv.compact(&compact).unwrap();
     let (status, text) = code(etcd.kv.compact(&compact));
     assert_eq!(status, RpcStatusCode::OUT_OF_RANGE);
-    assert_eq!(text, "etcdserver: mvcc: required revision has been compacted");
+    assert_eq!(
+        text,
+        "etcdserver: mvcc: required revision has been compacted"
+    );
     assert!(watching.create("a", "", first, 9).get_created());
     let compacted = watching.next();
     assert!(compacted.get_canceled());
@@ -238,7 +247,10 @@ fn keys_and_leases_survive_a_crash() {
     ask.set_ID(lease);
     ask.set_keys(true);
     let answer = etcd.lease.lease_time_to_live(&ask).unwrap();
-    assert_eq!((answer.get_grantedTTL(), answer.get_keys()), (100, &[b"session".to_vec()][..]));
+    assert_eq!(
+        (answer.get_grantedTTL(), answer.get_keys()),
+        (100, &[b"session".to_vec()][..])
+    );
     assert!((1..=100).contains(&answer.get_TTL()));
     assert_eq!(etcd.put("other", "", 0), revision + 1);
     let (mut sink, mut stream) = etcd.lease.lease_keep_alive().unwrap();
@@ -249,13 +261,19 @@ fn keys_and_leases_survive_a_crash() {
         let answer = block_on(stream.next()).unwrap().unwrap();
         assert_eq!((answer.get_ID(), answer.get_TTL()), (id, ttl));
     }
-    let leases = etcd.lease.lease_leases(&LeaseLeasesRequest::default()).unwrap();
+    let leases = etcd
+        .lease
+        .lease_leases(&LeaseLeasesRequest::default())
+        .unwrap();
     assert_eq!(leases.get_leases().len(), 1);
     let mut revoke = LeaseRevokeRequest::default();
     revoke.set_ID(lease);
     etcd.lease.lease_revoke(&revoke).unwrap();
     assert_eq!(etcd.get("session"), None);
-    assert_eq!(code(etcd.lease.lease_revoke(&revoke)).0, RpcStatusCode::NOT_FOUND);
+    assert_eq!(
+        code(etcd.lease.lease_revoke(&revoke)).0,
+        RpcStatusCode::NOT_FOUND
+    );
     ask.set_ID(99);
     assert_eq!(etcd.lease.lease_time_to_live(&ask).unwrap().get_TTL(), -1);
 }
@@ -267,7 +285,10 @@ fn members_and_safe_points_are_where_clients_look() {
     let cluster = ClusterClient::new(etcd.channel.clone());
     let members = cluster.member_list(&MemberListRequest::default()).unwrap();
     let member = &members.get_members()[0];
-    assert_eq!(member.get_clientURLs(), [format!("http://{}", world.address)]);
+    assert_eq!(
+        member.get_clientURLs(),
+        [format!("http://{}", world.address)]
+    );
     assert_eq!(members.get_header().get_cluster_id(), world.cluster_id);
     assert_ne!(member.get_ID(), 0);
     let maintenance = MaintenanceClient::new(etcd.channel.clone());
@@ -289,9 +310,15 @@ fn nonsense_is_refused_in_the_words_of_etcd() {
     let etcd = Etcd::of(&world);
     let invalid = RpcStatusCode::INVALID_ARGUMENT;
     let (status, text) = code(etcd.kv.put(&PutRequest::default()));
-    assert_eq!((status, text.as_str()), (invalid, "etcdserver: key is not provided"));
+    assert_eq!(
+        (status, text.as_str()),
+        (invalid, "etcdserver: key is not provided")
+    );
     assert_eq!(code(etcd.kv.range(&RangeRequest::default())).0, invalid);
-    assert_eq!(code(etcd.kv.put(&put("k", "v", 5))).0, RpcStatusCode::NOT_FOUND);
+    assert_eq!(
+        code(etcd.kv.put(&put("k", "v", 5))).0,
+        RpcStatusCode::NOT_FOUND
+    );
     let mut request = TxnRequest::default();
     for _ in 0..2 {
         let mut op = RequestOp::default();
@@ -320,7 +347,10 @@ fn nonsense_is_refused_in_the_words_of_etcd() {
         op.mut_request_range().set_key(b"k".to_vec());
         wide.mut_success().push(op);
     }
-    assert_eq!(code(etcd.kv.txn(&wide)).1, "etcdserver: too many operations in txn request");
+    assert_eq!(
+        code(etcd.kv.txn(&wide)).1,
+        "etcdserver: too many operations in txn request"
+    );
     let mut future = RangeRequest::default();
     future.set_key(b"k".to_vec());
     future.set_revision(i64::MAX);
@@ -330,7 +360,10 @@ fn nonsense_is_refused_in_the_words_of_etcd() {
     assert_eq!(etcd.kv.range(&future).unwrap().get_count(), 0);
     let mut lease = LeaseGrantRequest::default();
     lease.set_TTL(i64::MAX);
-    assert_eq!(code(etcd.lease.lease_grant(&lease)).0, RpcStatusCode::OUT_OF_RANGE);
+    assert_eq!(
+        code(etcd.lease.lease_grant(&lease)).0,
+        RpcStatusCode::OUT_OF_RANGE
+    );
     lease.set_TTL(i64::MIN);
     assert_eq!(etcd.lease.lease_grant(&lease).unwrap().get_TTL(), 1);
     // It still serves.

@@ -135,14 +135,24 @@ fn paths_answer_as_recorded() {
 #[test]
 fn before_the_first_region_the_cluster_says_so() {
     let world = World::new();
-    for path in ["/pd/api/v1/regions", "/pd/api/v1/stores", "/pd/api/v2/keyspaces"] {
+    for path in [
+        "/pd/api/v1/regions",
+        "/pd/api/v1/stores",
+        "/pd/api/v2/keyspaces",
+    ] {
         let (status, body) = request(&world.address, "GET", path, "");
-        assert_eq!((status, body.as_str()), (500, "\"cluster is not bootstrapped\""));
+        assert_eq!(
+            (status, body.as_str()),
+            (500, "\"cluster is not bootstrapped\"")
+        );
     }
     let (status, body) = request(&world.address, "GET", "/pd/api/v1/cluster/status", "");
     assert_eq!(status, 200);
     assert!(body.contains("\"is_initialized\": false"), "{body}");
-    assert_eq!(request(&world.address, "GET", "/pd/api/v1/members", "").0, 200);
+    assert_eq!(
+        request(&world.address, "GET", "/pd/api/v1/members", "").0,
+        200
+    );
 }
 
 #[test]
@@ -168,7 +178,13 @@ fn timestamps_and_ids_go_on_above_what_a_restore_needs() {
 
     let raise = |world: &World, id: &str| {
         let body = format!("{{\"id\":\"{id}\"}}");
-        request(&world.address, "POST", "/pd/api/v1/admin/base-alloc-id", &body).0
+        request(
+            &world.address,
+            "POST",
+            "/pd/api/v1/admin/base-alloc-id",
+            &body,
+        )
+        .0
     };
     assert_eq!(raise(&world, "1000000"), 200);
     assert_eq!(raise(&world, "5"), 200);
@@ -181,7 +197,8 @@ fn timestamps_and_ids_go_on_above_what_a_restore_needs() {
 #[test]
 fn settings_survive_and_those_for_a_while_end() {
     let mut world = World::bootstrapped();
-    let post = |world: &World, path: &str, body: &str| request(&world.address, "POST", path, body).0;
+    let post =
+        |world: &World, path: &str, body: &str| request(&world.address, "POST", path, body).0;
     let read = |world: &World, name: &str| {
         let (_, body) = request(&world.address, "GET", "/pd/api/v1/config/schedule", "");
         serde_json::from_str::<Value>(&body).unwrap()[name].clone()

@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client;
+mod coverage;
+mod edges;
 mod etcd;
 mod http;
 mod port;
-mod coverage;
-mod edges;
 mod rpc;
 mod streams;
 mod world;

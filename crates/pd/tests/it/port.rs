@@ -59,7 +59,10 @@ fn silence_and_nonsense_do_not_disturb_others() {
         half.push(stream);
     }
     serves_both(&world);
-    assert_eq!(exchange(&world.address, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").0, 400);
+    assert_eq!(
+        exchange(&world.address, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").0,
+        400
+    );
     assert_eq!(exchange(&world.address, b"nonsense\r\n\r\n").0, 400);
     // A preface and then no frames.
     let mut stream = TcpStream::connect(&world.address).unwrap();
@@ -77,7 +80,8 @@ fn heads_and_bodies_are_bounded() {
     let mut head = b"GET /pd/api/v1/ping HTTP/1.1\r\nX: ".to_vec();
     head.extend(std::iter::repeat_n(b'x', 200 << 10));
     assert_eq!(exchange(&world.address, &head).0, 431);
-    let claimed = b"POST /pd/api/v1/config HTTP/1.1\r\nHost: x\r\nContent-Length: 4294967296\r\n\r\n";
+    let claimed =
+        b"POST /pd/api/v1/config HTTP/1.1\r\nHost: x\r\nContent-Length: 4294967296\r\n\r\n";
     assert_eq!(exchange(&world.address, claimed).0, 413);
     let deep = "[".repeat(100_000);
     let (status, body) = request(&world.address, "POST", "/pd/api/v1/config", &deep);
@@ -90,7 +94,9 @@ fn a_stop_frees_the_port_while_clients_hold_connections() {
     let mut world = World::bootstrapped();
     let silent = TcpStream::connect(&world.address).unwrap();
     let mut keep_alive = TcpStream::connect(&world.address).unwrap();
-    keep_alive.write_all(b"GET /pd/api/v1/ping HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    keep_alive
+        .write_all(b"GET /pd/api/v1/ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
     let mut answer = [0; 12];
     keep_alive.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");

@@ -413,6 +413,7 @@ fn safe_points_move_forward_and_survive() {
     let response = granted!(world, world.pd.update_gc_safe_point(&update));
     assert_eq!(response.get_new_safe_point(), 300);
     let mut resolved = pdpb::ReportMinResolvedTsRequest::default();
+    resolved.set_store_id(1);
     granted!(
         world,
         world.pd.report_min_resolved_ts(&call!(world, resolved))

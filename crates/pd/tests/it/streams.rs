@@ -165,6 +165,11 @@ fn heartbeats_change_what_is_told_of_regions() {
         let refusal = responses.next().await.unwrap().unwrap();
         assert!(refusal.get_header().has_error());
     });
+    // Leaders report their regions again, so nobody waits for them to be synced; but what is
+    // synced later takes them along.
+    let mut ids = pdpb::AllocIDRequest::default();
+    ids.set_header(world.header());
+    world.pd.alloc_id(&ids).unwrap();
     world.restart();
     let mut request = pdpb::GetRegionRequest::default();
     request.set_header(world.header());
