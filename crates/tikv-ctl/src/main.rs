@@ -2,6 +2,7 @@
 //!
 //! Answers go to standard output, mistakes to standard error with exit code 1; words that are not
 //! understood end with 2, as clap does it.
+#![doc = include_str!("../README.md")]
 
 mod answer;
 mod cluster;
