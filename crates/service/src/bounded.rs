@@ -41,10 +41,6 @@ fn method<Req: Message, Resp: Message>(rpc: RpcId, ty: MethodType) -> Method<Req
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("the message has too many parts: it would take more than {DECODED_MAX} bytes of memory")]
-struct TooManyParts;
-
 fn codec(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> grpcio::Error {
     grpcio::Error::Codec(error.into())
 }
@@ -58,7 +54,10 @@ fn decode<M: Message>(mut reader: MessageReader) -> grpcio::Result<M> {
     reader.read_to_end(&mut bytes).map_err(codec)?;
     drop(reader);
     if !parts::fits(M::descriptor_static().full_name(), &bytes, DECODED_MAX) {
-        return Err(codec(TooManyParts));
+        // gRPC shows the debug form to the client: a text is the readable one.
+        return Err(codec(format!(
+            "the message has too many parts: it would take more than {DECODED_MAX} bytes of memory"
+        )));
     }
     M::parse_from_bytes(&bytes).map_err(codec)
 }
