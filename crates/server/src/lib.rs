@@ -2,6 +2,7 @@
 //!
 //! Crate root: the modules and what they export. It holds no logic of its own.
 
+mod below;
 mod bootstrap;
 mod builder;
 pub mod config;

@@ -14,19 +14,18 @@ use std::time::Duration;
 
 use api_version::{ApiV1, ApiV1Ttl, ApiV2, ApiVersion, KvFormat};
 use concurrency_manager::ConcurrencyManager;
-use engine_traits::{Cf, KvEngine};
+use engine_traits::KvEngine;
 use futures::channel::mpsc;
 use futures::{FutureExt as _, StreamExt as _};
 use grpcio::{EnvBuilder, Environment};
 use kv::{Engine as _, LocalEngine, LocalRegion, OnFatal, Snapshot as _, SnapshotContext};
-use lock_manager::NoWaiters;
 use pd_client::{PdClient, RpcClient};
 use runtime::{Runtime, ShutdownTrigger, shutdown_pair};
 use security::{ClientCertificate, HttpVersions, Security};
 use service::{HealthService, ServiceIdentity, SlowLog};
-use storage::{CausalTs, Storage, TsoSource};
 use yatp::Pool;
 
+use crate::below::Below;
 use crate::bootstrap::{Identity, bootstrap};
 use crate::builder::ServiceFactory;
 use crate::config::Config;
@@ -226,21 +225,6 @@ impl GrpcThreads {
     }
 }
 
-/// What storage stands on.
-struct Below<E: KvEngine> {
-    local: LocalEngine<E>,
-    concurrency: ConcurrencyManager,
-    pd: Arc<dyn PdClient>,
-}
-
-/// Versions of raw keys come from the placement driver.
-fn timestamps_of(pd: Arc<dyn PdClient>) -> TsoSource {
-    Arc::new(move |count| {
-        let asked = pd.get_tso(count);
-        async move { asked.await.map_err(|error| error.to_string()) }.boxed()
-    })
-}
-
 /// What is running.
 struct Parts {
     runtime: Runtime,
@@ -418,6 +402,9 @@ impl Parts {
             client_urls: vec![reserved.addr().to_string()],
             advertise_client_urls: vec![net::advertised(advertised, reserved.addr())],
             version: crate::COMPATIBLE_VERSION.to_owned(),
+            gc_life_time: embedded.gc_life_time.0,
+            gc_run_interval: embedded.gc_run_interval.0,
+            gc_reclaim: embedded.gc_reclaim,
             security: self.security.clone(),
             on_fatal,
             ..pd::PdConfig::default()
@@ -504,39 +491,6 @@ impl Parts {
         Ok(())
     }
 
-    fn storage<E: KvEngine, F: KvFormat>(
-        &mut self,
-        config: &Config,
-        below: Below<E>,
-    ) -> Result<Storage<LocalEngine<E>, NoWaiters, F>> {
-        let Below {
-            local,
-            concurrency,
-            pd,
-        } = below;
-        // Only now: the data has been found to be in this format.
-        if let Some(filter) = storage::expiry_filter::<F>(&self.runtime.clock) {
-            local.filter_compactions(Cf::Default, filter)?;
-        }
-        let settings = &config.storage();
-        let reads = self.pool("unified-read", config.readpool.threads())?;
-        let commands = self.pool("sched-worker", settings.scheduler_threads(sys::cpu_count()))?;
-        let storage = Storage::new(
-            local,
-            NoWaiters,
-            concurrency,
-            &self.runtime,
-            reads,
-            commands,
-            settings,
-        );
-        Ok(if F::HAS_VERSIONS {
-            storage.with_causal_ts(CausalTs::new(timestamps_of(pd), &self.runtime))
-        } else {
-            storage
-        })
-    }
-
     fn pool(&mut self, name: &str, threads: usize) -> Result<Pool> {
         let pool = yatp::Builder::new(name)
             .threads(threads)
@@ -554,7 +508,22 @@ impl Parts {
         below: Below<E>,
         addr: SocketAddr,
     ) -> Result<()> {
-        let storage = self.storage::<E, F>(config, below)?;
+        let settings = config.storage();
+        let reads = self.pool("unified-read", config.readpool.threads())?;
+        let commands = self.pool("sched-worker", settings.scheduler_threads(sys::cpu_count()))?;
+        let storage = below.storage::<F>(reads, commands, &settings, &self.runtime)?;
+        let changed = storage.clone();
+        let keys = &[
+            "storage.max-read-tasks-per-worker",
+            "storage.memory-quota",
+            "storage.scheduler-pending-write-threshold",
+        ];
+        self.state.config().register(keys, move |config| {
+            let settings = config.storage();
+            let local = changed.engine();
+            local.set_max_pending_bytes(settings.pending_write_bytes());
+            changed.reconfigure(&settings);
+        });
         let threads = GrpcThreads::new("grpc-server", config.server.grpc_threads());
         let env = threads.env.clone();
         self.threads.push(threads);
@@ -580,6 +549,8 @@ impl Parts {
     /// The way back; each step is skipped when its part was never started.
     async fn stop(mut self) {
         self.state.serving.store(false, Ordering::Relaxed);
+        // Those who take changes hold what is taken down now.
+        self.state.config().close();
         if let Some(server) = self.server.take() {
             server.shutdown().await;
         }
