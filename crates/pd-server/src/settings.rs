@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
+use online_config::ReadableDuration;
 use security::Security;
 use serde::Deserialize;
 
@@ -14,6 +15,9 @@ const KEYS: &[&str] = &[
     "data-dir",
     "client-urls",
     "advertise-client-urls",
+    "gc-life-time",
+    "gc-run-interval",
+    "gc-reclaim",
     "log.level",
     "log.format",
     "log.file.filename",
@@ -55,6 +59,19 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     advertise_client_urls: Vec<String>,
 
+    /// How long versions stay readable as long as no client collects garbage; 0s leaves all of
+    /// that to clients [default: 10m]
+    #[arg(long, value_name = "DURATION")]
+    gc_life_time: Option<ReadableDuration>,
+
+    /// How often the safe point is moved [default: 10m]
+    #[arg(long, value_name = "DURATION")]
+    gc_run_interval: Option<ReadableDuration>,
+
+    /// Takes garbage collection back from a client that had it and is gone for good
+    #[arg(long)]
+    gc_reclaim: bool,
+
     /// The least severe level of the log: trace, debug, info, warn, error
     #[arg(short = 'L', long, value_name = "LEVEL")]
     log_level: Option<logger::Level>,
@@ -84,6 +101,9 @@ struct File {
     data_dir: Option<PathBuf>,
     client_urls: Option<String>,
     advertise_client_urls: Option<String>,
+    gc_life_time: Option<ReadableDuration>,
+    gc_run_interval: Option<ReadableDuration>,
+    gc_reclaim: bool,
     log: LogSection,
     security: SecuritySection,
 }
@@ -121,6 +141,9 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) client_urls: Vec<String>,
     pub(crate) advertise_client_urls: Vec<String>,
+    gc_life_time: ReadableDuration,
+    gc_run_interval: ReadableDuration,
+    gc_reclaim: bool,
     log_level: logger::Level,
     log_format: logger::Format,
     log_file: Option<PathBuf>,
@@ -156,6 +179,15 @@ impl Settings {
                 flags.advertise_client_urls,
                 file.advertise_client_urls,
             ),
+            gc_life_time: flags
+                .gc_life_time
+                .or(file.gc_life_time)
+                .unwrap_or(ReadableDuration::minutes(10)),
+            gc_run_interval: flags
+                .gc_run_interval
+                .or(file.gc_run_interval)
+                .unwrap_or(ReadableDuration::minutes(10)),
+            gc_reclaim: flags.gc_reclaim || file.gc_reclaim,
             log_level: flags.log_level.or(file.log.level).unwrap_or_default(),
             log_format: file.log.format,
             log_file: flags.log_file.or(file.log.file.filename),
@@ -176,6 +208,9 @@ impl Settings {
             name: self.name.clone(),
             client_urls: self.client_urls.clone(),
             advertise_client_urls: self.advertise_client_urls.clone(),
+            gc_life_time: self.gc_life_time.0,
+            gc_run_interval: self.gc_run_interval.0,
+            gc_reclaim: self.gc_reclaim,
             ..pd::PdConfig::default()
         }
     }
@@ -273,7 +308,7 @@ mod tests {
     #[test]
     fn flags_win_over_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let text = "name = 'a'\ndata-dir = '/x'\nclient-urls = 'http://a:1, http://b:2'\n\
+        let text = "name = 'a'\ngc-life-time = '1h'\ndata-dir = '/x'\nclient-urls = 'http://a:1, http://b:2'\n\
                     [log]\nlevel = 'warn'\n[log.file]\nfilename = '/l'\n";
         std::fs::write(file.path(), text).unwrap();
         let path = file.path().to_str().unwrap();
@@ -282,6 +317,7 @@ mod tests {
         assert_eq!(from_file.data_dir, Path::new("/x"));
         assert_eq!(from_file.log_level, logger::Level::Warn);
         assert_eq!(from_file.log_file.as_deref(), Some(Path::new("/l")));
+        assert_eq!(from_file.gc_life_time, ReadableDuration::hours(1));
         let flags = ["-C", path, "--name", "b", "--addr", "c:3", "-L", "debug"];
         let (both, _) = settings(&flags).unwrap();
         assert_eq!(

@@ -11,10 +11,11 @@ use crate::{Error, Result};
 /// Called once when the disk failed a write: nothing may be assumed about it from then on.
 pub type FatalHandler = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Below it, transactions that nobody would call long lose what they read.
-const GC_TIME_MIN: Duration = Duration::from_secs(10);
-/// Ten years.
-const GC_TIME_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
+/// The shortest life time and pause of garbage collection. Below it, transactions that nobody would
+/// call long lose what they read.
+pub const GC_TIME_MIN: Duration = Duration::from_secs(10);
+/// The longest life time and pause of garbage collection: ten years.
+pub const GC_TIME_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// How a placement driver presents itself.
 #[derive(Clone)]

@@ -27,7 +27,7 @@ pub mod stores;
 pub mod tso;
 pub mod version;
 
-pub use config::{FatalHandler, PdConfig};
+pub use config::{FatalHandler, GC_TIME_MAX, GC_TIME_MIN, PdConfig};
 pub use error::{Error, Result};
 pub use http::{HttpRoute, ROUTES as HTTP_ROUTES};
 pub use server::Server;
