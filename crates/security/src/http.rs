@@ -42,7 +42,8 @@ pub enum ClientCertificate {
 pub enum HttpVersions {
     /// HTTP/1.1.
     One,
-    /// HTTP/2, which gRPC needs, and HTTP/1.1.
+    /// HTTP/1.1 with whoever can speak it, else HTTP/2: a port that serves pages over the one and
+    /// gRPC over the other. Clients of pages mostly offer both, gRPC offers HTTP/2 alone.
     TwoAndOne,
 }
 
@@ -170,7 +171,7 @@ impl HttpAcceptor {
             .with_cert_resolver(Arc::new(identity));
         config.alpn_protocols = match self.versions {
             HttpVersions::One => vec![b"http/1.1".to_vec()],
-            HttpVersions::TwoAndOne => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            HttpVersions::TwoAndOne => vec![b"http/1.1".to_vec(), b"h2".to_vec()],
         };
         Ok(config)
     }

@@ -171,7 +171,9 @@ fn the_version_is_agreed_in_the_handshake() {
     let pair = stage.authority.certify("any", &[]);
     for (protocols, expected) in [
         (&["h2"][..], true),
-        (&["http/1.1"][..], false),
+        (&["grpc-exp", "h2"], true),
+        (&["http/1.1"], false),
+        (&["h2", "http/1.1"], false),
         (&[], false),
     ] {
         let client = connector(&stage.authority.pem(), Some(&pair), protocols);
