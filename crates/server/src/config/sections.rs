@@ -506,6 +506,17 @@ pub struct EmbeddedPdConfig {
     pub addr: String,
     /// The address that clients are told. Empty: `addr`.
     pub advertise_addr: String,
+    /// How long old versions stay readable: the safe point of garbage collection is moved along
+    /// this far behind the present, as long as no client (TiDB, or an application) moves it
+    /// itself. `0s` leaves it to clients. Longer when transactions or backups read further back;
+    /// at least 10 s, at most 10 years.
+    pub gc_life_time: ReadableDuration,
+    /// How often the safe point is moved. At least 10 s, at most 10 years.
+    pub gc_run_interval: ReadableDuration,
+    /// Takes garbage collection back, at the start, from a client that moved the safe point before.
+    /// Such a client keeps it otherwise, even if it never comes again. Set it for one start, when
+    /// that client is gone for good.
+    pub gc_reclaim: bool,
 }
 
 impl Default for EmbeddedPdConfig {
@@ -513,6 +524,9 @@ impl Default for EmbeddedPdConfig {
         EmbeddedPdConfig {
             addr: "127.0.0.1:2379".to_owned(),
             advertise_addr: String::new(),
+            gc_life_time: ReadableDuration::minutes(10),
+            gc_run_interval: ReadableDuration::minutes(10),
+            gc_reclaim: false,
         }
     }
 }
@@ -534,6 +548,13 @@ impl PdConfig {
             &embedded.advertise_addr,
             &embedded.addr,
         );
+        let (low, high) = (pd::GC_TIME_MIN, pd::GC_TIME_MAX);
+        let key = "pd.embedded.gc-life-time";
+        if !embedded.gc_life_time.0.is_zero() {
+            duration_within(problems, key, &embedded.gc_life_time, low, high);
+        }
+        let key = "pd.embedded.gc-run-interval";
+        duration_within(problems, key, &embedded.gc_run_interval, low, high);
     }
 }
 
