@@ -166,6 +166,20 @@ pub fn coverage() -> String {
             );
         }
     }
+    text + &http_coverage()
+}
+
+fn http_coverage() -> String {
+    let mut text = "\n# HTTP paths of the placement driver\n\n\
+        Generated from `crates/pd/src/http/routes.rs`.\n\n| path | methods | answer |\n|---|---|---|\n"
+        .to_owned();
+    for route in crate::http::ROUTES {
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} |",
+            route.path, route.methods, route.about
+        );
+    }
     text
 }
 

@@ -109,10 +109,9 @@ impl Server {
         grpc.start();
         let grpc = SharedGrpc::new(Mutex::new(grpc));
         let certificate = ClientCertificate::Required;
-        let acceptor =
-            config
-                .security
-                .http_acceptor(runtime, certificate, HttpVersions::TwoAndOne);
+        let acceptor = config
+            .security
+            .http_acceptor(runtime, certificate, HttpVersions::TwoAndOne);
         let (close, closed) = shutdown_pair();
         let port = front::serve(
             listeners,

@@ -47,6 +47,8 @@ impl EtcdState {
             next_revision: from.max(self.revision + 1),
         };
         let mut bytes = 0;
+        // At least one revision, or the reader would never get on.
+        let bytes_max = bytes_max.max(1);
         let first = self.log.partition_point(|entry| entry.revision < from);
         for entry in self.log.range(first..) {
             if bytes >= bytes_max {

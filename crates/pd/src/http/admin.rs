@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Answered, Body, Http, Json, bad_request, refuse};
+use crate::Error;
 use crate::oracle::Reset;
 use crate::state::PdState;
-use crate::Error;
 
 #[derive(Deserialize)]
 pub(super) struct ResetTs {

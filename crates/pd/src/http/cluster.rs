@@ -135,9 +135,10 @@ pub(super) async fn min_resolved_ts(
     }
     let (ts, stores) = http
         .read(|state| {
-            let stores = state.stores().iter().filter(|info| {
-                all || wanted.contains(&info.store.get_id())
-            });
+            let stores = state
+                .stores()
+                .iter()
+                .filter(|info| all || wanted.contains(&info.store.get_id()));
             let each: BTreeMap<u64, u64> = stores
                 .map(|info| (info.store.get_id(), info.min_resolved_ts()))
                 .collect();
@@ -161,7 +162,12 @@ pub(super) async fn min_resolved_ts_of(
 ) -> Answered<Json<MinResolved>> {
     let id: u64 = number("store", &id)?;
     let ts = http
-        .read(|state| Ok(state.stores().get(id).map_or(0, |info| info.min_resolved_ts())))
+        .read(|state| {
+            Ok(state
+                .stores()
+                .get(id)
+                .map_or(0, |info| info.min_resolved_ts()))
+        })
         .await?;
     Ok(min_resolved(ts, None))
 }

@@ -30,14 +30,24 @@ pub(super) async fn all(State(http): State<Http>) -> Answered<Json<Value>> {
     config.insert("client-urls".to_owned(), urls(&http.config.client_urls));
     let advertised = http.service.client_urls();
     config.insert("advertise-client-urls".to_owned(), urls(&advertised));
-    let version = http.shared().cluster.read(|state| state.stores().cluster_version());
+    let version = http
+        .shared()
+        .cluster
+        .read(|state| state.stores().cluster_version());
     config.insert("cluster-version".to_owned(), version.into());
-    config.insert("replication-mode".to_owned(), json!({ "replication-mode": "majority" }));
+    config.insert(
+        "replication-mode".to_owned(),
+        json!({ "replication-mode": "majority" }),
+    );
     Ok(Json(config.into()))
 }
 
 pub(super) async fn cluster_version(State(http): State<Http>) -> Json<String> {
-    Json(http.shared().cluster.read(|state| state.stores().cluster_version()))
+    Json(
+        http.shared()
+            .cluster
+            .read(|state| state.stores().cluster_version()),
+    )
 }
 
 pub(super) async fn schedule(State(http): State<Http>) -> Answered<Json<Value>> {

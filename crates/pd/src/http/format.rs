@@ -55,7 +55,9 @@ pub(super) fn duration(duration: Duration) -> String {
 )]
 pub(super) fn time(unix_seconds: i64) -> String {
     // The year 9999 ends what the form can say.
-    let seconds = u64::try_from(unix_seconds).unwrap_or(0).min(253_402_300_799);
+    let seconds = u64::try_from(unix_seconds)
+        .unwrap_or(0)
+        .min(253_402_300_799);
     let at = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     humantime::format_rfc3339_seconds(at).to_string()
 }

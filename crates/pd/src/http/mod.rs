@@ -80,10 +80,16 @@ pub(crate) fn router(service: Service, config: PdConfig) -> Router {
     let limited = move |request: Request, next: Next| {
         let timer = timer.clone();
         async move {
+            // Before any of it is read.
+            if claimed_length(&request).is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+                let text = format!("a body may have {BODY_BYTES_MAX} bytes");
+                return refuse(StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+            }
             match timer.timeout(REQUEST_MAX, next.run(request)).await {
                 Ok(response) => response,
-                Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the request took too long")
-                    .into_response(),
+                Err(_) => {
+                    refuse(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()
+                }
             }
         }
     };
@@ -92,6 +98,11 @@ pub(crate) fn router(service: Service, config: PdConfig) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(limited))
         .with_state(http)
+}
+
+fn claimed_length(request: &Request) -> Option<u64> {
+    let length = request.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 /// A refusal: a code and a sentence.

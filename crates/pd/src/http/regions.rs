@@ -131,7 +131,10 @@ fn key_of(key: &[u8], format: &[u8]) -> Answered<Vec<u8>> {
         b"" | b"raw" => Ok(key.to_vec()),
         b"hex" => hex::decode(key)
             .map_err(|error| bad_request(format!("key {}: {error}", key.escape_ascii()))),
-        other => Err(bad_request(format!("unknown key format {}", other.escape_ascii()))),
+        other => Err(bad_request(format!(
+            "unknown key format {}",
+            other.escape_ascii()
+        ))),
     }
 }
 
@@ -180,10 +183,7 @@ pub(super) async fn by_id(
     Ok(Json(http.read(look).await?))
 }
 
-pub(super) async fn by_key(
-    State(http): State<Http>,
-    uri: Uri,
-) -> Answered<Json<Option<Value>>> {
+pub(super) async fn by_key(State(http): State<Http>, uri: Uri) -> Answered<Json<Option<Value>>> {
     // Not through the router's own decoding: a key need not be text.
     let (_, segment) = uri.path().rsplit_once('/').unwrap_or_default();
     let format = Arguments::parse(uri.query());
@@ -237,7 +237,10 @@ pub(super) async fn stats(
     let (start, end) = (arguments.key("start_key")?, arguments.key("end_key")?);
     let look = |state: &PdState| {
         let mut stats = RegionStats::default();
-        state.regions().scan(&start, &end).for_each(|info| stats.add(info));
+        state
+            .regions()
+            .scan(&start, &end)
+            .for_each(|info| stats.add(info));
         Ok(stats)
     };
     Ok(Json(http.read(look).await?))
@@ -256,7 +259,11 @@ mod tests {
         let arguments = Arguments::parse(Some("format=hex&key=00fF&end_key=0"));
         assert_eq!(arguments.key("key").unwrap(), b"\x00\xff");
         assert!(arguments.key("end_key").is_err());
-        assert!(Arguments::parse(Some("key=a&format=base64")).key("key").is_err());
+        assert!(
+            Arguments::parse(Some("key=a&format=base64"))
+                .key("key")
+                .is_err()
+        );
         assert_eq!(Arguments::parse(None).key("key").unwrap(), b"");
     }
 }

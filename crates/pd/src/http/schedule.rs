@@ -16,7 +16,14 @@ use serde_json::{Value, json};
 use super::{Answered, Body, Http, Json, Refused, refuse};
 
 /// The checkers of the original.
-const CHECKERS: [&str; 6] = ["joint-state", "learner", "merge", "replica", "rule", "split"];
+const CHECKERS: [&str; 6] = [
+    "joint-state",
+    "learner",
+    "merge",
+    "replica",
+    "rule",
+    "split",
+];
 
 /// Until when each checker is paused. Clones share it.
 #[derive(Clone, Default)]
@@ -26,7 +33,12 @@ fn known_checker(name: &str) -> Answered<&'static str> {
     CHECKERS
         .into_iter()
         .find(|known| *known == name)
-        .ok_or_else(|| refuse(StatusCode::INTERNAL_SERVER_ERROR, format!("checker {name} not found")))
+        .ok_or_else(|| {
+            refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("checker {name} not found"),
+            )
+        })
 }
 
 pub(super) async fn checker(

@@ -31,11 +31,19 @@ fn load_of(regions: &RegionTree, store_id: u64) -> Load {
     let mut load = Load::default();
     for info in regions.scan(b"", b"") {
         let mib = super::regions::size_mib(info);
-        if info.region.get_peers().iter().any(|peer| peer.get_store_id() == store_id) {
+        if info
+            .region
+            .get_peers()
+            .iter()
+            .any(|peer| peer.get_store_id() == store_id)
+        {
             load.peers += 1;
             load.peer_mib += mib;
         }
-        if info.known_leader().is_some_and(|leader| leader.get_store_id() == store_id) {
+        if info
+            .known_leader()
+            .is_some_and(|leader| leader.get_store_id() == store_id)
+        {
             load.leaders += 1;
             load.leader_mib += mib;
         }
@@ -80,10 +88,22 @@ fn meta_json(store: &Store, silent_seconds: i64) -> Value {
         meta.insert("physically_destroyed".to_owned(), true.into());
     }
     meta.insert("state".to_owned(), (store.get_state() as i32).into());
-    meta.insert("start_timestamp".to_owned(), store.get_start_timestamp().into());
-    meta.insert("last_heartbeat".to_owned(), store.get_last_heartbeat().into());
-    meta.insert("node_state".to_owned(), (store.get_node_state() as i32).into());
-    meta.insert("state_name".to_owned(), state_name(store, silent_seconds).into());
+    meta.insert(
+        "start_timestamp".to_owned(),
+        store.get_start_timestamp().into(),
+    );
+    meta.insert(
+        "last_heartbeat".to_owned(),
+        store.get_last_heartbeat().into(),
+    );
+    meta.insert(
+        "node_state".to_owned(),
+        (store.get_node_state() as i32).into(),
+    );
+    meta.insert(
+        "state_name".to_owned(),
+        state_name(store, silent_seconds).into(),
+    );
     let node_state_name = match store.get_node_state() {
         NodeState::Preparing => "Preparing",
         NodeState::Serving => "Serving",
@@ -131,7 +151,10 @@ fn store_json(info: &StoreInfo, load: Load, unix_nanos: i64) -> Value {
 /// `state=0&state=2`; none means those that are not gone.
 fn wanted_states(query: &str) -> Answered<Vec<i32>> {
     let mut states = Vec::new();
-    for value in query.split('&').filter_map(|pair| pair.strip_prefix("state=")) {
+    for value in query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("state="))
+    {
         let state: i32 = number("state", value)?;
         if !(0..=2).contains(&state) {
             return Err(bad_request(format!("unknown StoreState: {state}")));
@@ -165,10 +188,7 @@ pub(super) async fn all(
     Ok(Json(json!({ "count": stores.len(), "stores": stores })))
 }
 
-pub(super) async fn one(
-    State(http): State<Http>,
-    Path(id): Path<String>,
-) -> Answered<Json<Value>> {
+pub(super) async fn one(State(http): State<Http>, Path(id): Path<String>) -> Answered<Json<Value>> {
     let id: u64 = number("store", &id)?;
     let now = http.service.unix_nanos();
     let look = |state: &PdState| {
@@ -177,6 +197,9 @@ pub(super) async fn one(
     };
     match http.read(look).await? {
         Some(store) => Ok(Json(store)),
-        None => Err(refuse(StatusCode::NOT_FOUND, format!("store {id} not found"))),
+        None => Err(refuse(
+            StatusCode::NOT_FOUND,
+            format!("store {id} not found"),
+        )),
     }
 }

@@ -104,3 +104,51 @@ fn a_stop_frees_the_port_while_clients_hold_connections() {
     serves_both(&world);
     drop((silent, keep_alive));
 }
+
+#[test]
+fn every_path_answers_nonsense() {
+    let world = World::bootstrapped();
+    let long = "a".repeat(5_000);
+    let deep = format!("{{\"config\":{}", "[".repeat(10_000));
+    let segments = [
+        "x",
+        "-1",
+        "18446744073709551616",
+        "%00%ff",
+        "%zz",
+        "..%2f..",
+        &long,
+    ];
+    let queries = [
+        "",
+        "?limit=-1&state=9&scope=,&ttlSecond=x",
+        "?key=%ff&format=hex",
+        "?&=&%",
+    ];
+    let bodies = [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{\"name\":5,\"config\":5,\"tso\":-1,\"delay\":1e99}",
+        &deep,
+    ];
+    for (number, route) in pd::HTTP_ROUTES.iter().enumerate() {
+        for (at, segment) in segments.iter().enumerate() {
+            let path = route.path.split('/').map(|part| match part {
+                part if part.starts_with('{') => segment,
+                part => part,
+            });
+            let path = path.collect::<Vec<_>>().join("/") + queries[(number + at) % queries.len()];
+            for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+                let body = bodies[(number + at) % bodies.len()];
+                let (status, answer) = request(&world.address, method, &path, body);
+                assert!(
+                    (200..=500).contains(&status),
+                    "{method} {path}: {status} {answer}"
+                );
+            }
+        }
+    }
+    serves_both(&world);
+}
