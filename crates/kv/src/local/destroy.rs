@@ -6,8 +6,8 @@
 //! 2. Range deletions, synced through the writer like any write, remove what is left: in memory, in files
 //!    that reach beyond the range, and what step 1 uncovered. From here on the range is empty, also after a
 //!    crash.
-//! 3. The range is compacted, so that what the deletions cover stops taking space before the caller is
-//!    answered.
+//! 3. Everything in memory is flushed, of all column families, or the log would keep what they share; and
+//!    the range is compacted. What the deletions cover stops taking space before the caller is answered.
 //!
 //! A crash before the end of step 2 may leave part of the range; the caller was not answered and asks
 //! again. One range is destroyed at a time, on a thread that may block; a bounded number waits.
@@ -108,13 +108,18 @@ impl<E: KvEngine> Destroyer<E> {
             self.engine.delete_files_in_range(cf, &lower, &upper)?;
         }
         self.delete_rest(start, end).await?;
-        for cf in Cf::DATA {
-            if let Err(error) = self.engine.compact_range(cf, Some(&lower), Some(&upper)) {
-                // The range is empty, which is what was asked for. The engine will try again.
-                tracing::warn!(cf = cf.name(), %error, "compaction of a destroyed range failed");
-            }
+        if let Err(error) = self.free_space(&lower, &upper) {
+            // The range is empty, which is what was asked for. The engine will try again.
+            tracing::warn!(%error, "the space of a destroyed range is not free yet");
         }
         Ok(())
+    }
+
+    fn free_space(&self, lower: &[u8], upper: &[u8]) -> engine_traits::Result<()> {
+        self.engine.flush(&Cf::ALL)?;
+        Cf::DATA
+            .into_iter()
+            .try_for_each(|cf| self.engine.compact_range(cf, Some(lower), Some(upper)))
     }
 
     async fn delete_rest(&self, start: Key, end: Key) -> Result<()> {
