@@ -4,6 +4,7 @@
 
 mod admission;
 mod driver;
+mod get_runs;
 mod golden;
 mod limits;
 mod model;
