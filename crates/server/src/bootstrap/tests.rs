@@ -133,8 +133,8 @@ fn a_crash_before_the_answer_is_known_is_recovered() {
 fn a_crash_after_the_identity_keeps_the_store_id() {
     let cluster = Cluster::new();
     let engine = MemEngine::new();
-    write_ident(&engine, cluster.client.cluster_id(), 4711).unwrap();
-    assert_eq!(cluster.bootstrap(&engine).unwrap().store_id, 4711);
+    identify(&engine, cluster.client.cluster_id(), 4711);
+    assert_eq!(cluster.bootstrap(&engine).store_id, 4711);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_store_that_lost_the_race_drops_its_region() {
     let cluster = Cluster::new();
     cluster.bootstrap(&MemEngine::new()).unwrap();
     let engine = MemEngine::new();
-    write_ident(&engine, cluster.client.cluster_id(), 4711).unwrap();
+    identify(&engine, cluster.client.cluster_id(), 4711);
     let region = block_on(prepare_region(&engine, &cluster.client, 4711)).unwrap();
     let error = cluster.bootstrap(&engine).unwrap_err();
     assert!(
@@ -177,7 +177,7 @@ fn a_second_store_cannot_join() {
 fn data_of_another_cluster_is_refused() {
     let cluster = Cluster::new();
     let engine = MemEngine::new();
-    write_ident(&engine, 4711, 1).unwrap();
+    identify(&engine, 4711, 1);
     let error = cluster.bootstrap(&engine).unwrap_err();
     assert!(
         matches!(error, Error::ClusterIdMismatch { stored: 4711, .. }),
@@ -203,6 +203,13 @@ fn an_identity_that_cannot_be_read_is_refused() {
     });
     let error = cluster.bootstrap(&engine).unwrap_err().to_string();
     assert!(error.contains("local state under key 0101"), "{error}");
+}
+
+fn identify(engine: &MemEngine, cluster_id: u64, store_id: u64) {
+    let mut ident = raft_serverpb::StoreIdent::default();
+    ident.set_cluster_id(cluster_id);
+    ident.set_store_id(store_id);
+    write_ident(engine, &ident).unwrap();
 }
 
 /// The format of a store in `from` with data under `key`, after `to` was asked for.
