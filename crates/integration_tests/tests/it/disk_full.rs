@@ -138,7 +138,7 @@ async fn a_disk_that_somebody_else_fills_and_empties() {
 #[tokio::test]
 async fn a_store_that_has_used_up_its_capacity() {
     let mut server = TikvServer::builder()
-        .config("[raftstore]\ncapacity = \"64MiB\"")
+        .config("[raftstore]\ncapacity = \"96MiB\"\n[rocksdb]\nmax-total-wal-size = \"8MiB\"")
         .start()
         .await
         .unwrap();
