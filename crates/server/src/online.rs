@@ -83,6 +83,13 @@ impl ConfigController {
         });
     }
 
+    /// Forgets the parts: from here on nothing can change.
+    pub(crate) fn close(&self) {
+        let parts = std::mem::take(&mut self.state.lock().parts);
+        // Outside the lock: with the last of them an engine may close.
+        drop(parts);
+    }
+
     /// Applies all of `change`, or nothing.
     pub(crate) fn change(
         &self,

@@ -16,7 +16,7 @@ pub(crate) const REQUEST_OVERHEAD: usize = 2 * 1024;
 #[derive(Debug)]
 struct Shared {
     used: AtomicUsize,
-    capacity: usize,
+    capacity: AtomicUsize,
 }
 
 /// Bytes that all requests in progress may take together; clones share them.
@@ -30,9 +30,14 @@ impl MemoryQuota {
         Self {
             shared: Arc::new(Shared {
                 used: AtomicUsize::new(0),
-                capacity,
+                capacity: AtomicUsize::new(capacity),
             }),
         }
+    }
+
+    /// Changes what there is in all. Requests that hold more than that keep it.
+    pub(crate) fn set_capacity(&self, capacity: usize) {
+        self.shared.capacity.store(capacity, Ordering::Relaxed);
     }
 
     /// Bytes that requests in progress have taken.
@@ -42,7 +47,7 @@ impl MemoryQuota {
 
     /// Bytes that there are in all.
     pub fn capacity(&self) -> usize {
-        self.shared.capacity
+        self.shared.capacity.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes`, and gives them back when the lease is dropped.
@@ -66,14 +71,13 @@ pub(crate) struct MemoryLease {
 impl MemoryLease {
     /// Takes `bytes` more, or none.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<()> {
-        let Shared { used, capacity } = &*self.quota.shared;
+        let used = &self.quota.shared.used;
+        let capacity = self.quota.capacity();
         let before = used.fetch_add(bytes, Ordering::AcqRel);
         // Sizes of memory that exists: the sum cannot wrap.
-        if before.saturating_add(bytes) > *capacity {
+        if before.saturating_add(bytes) > capacity {
             used.fetch_sub(bytes, Ordering::AcqRel);
-            return Err(Error::MemoryQuotaExceeded {
-                capacity: *capacity,
-            });
+            return Err(Error::MemoryQuotaExceeded { capacity });
         }
         self.bytes += bytes;
         Ok(())

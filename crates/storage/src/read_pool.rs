@@ -15,6 +15,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ use crate::{Config, Error, Result, metrics, statistics};
 #[derive(Clone)]
 pub(crate) struct ReadPool {
     pool: Pool,
-    tasks_max: usize,
+    tasks_max: Arc<AtomicUsize>,
     clock: Clock,
     memory: MemoryQuota,
     /// How long reads take from their begin to their end.
@@ -63,14 +64,22 @@ impl ReadTicket {
 
 impl ReadPool {
     pub(crate) fn new(pool: Pool, config: &Config, clock: Clock, memory: MemoryQuota) -> Self {
-        let threads = pool.threads().max(1);
-        Self {
-            tasks_max: threads.saturating_mul(config.max_read_tasks_per_worker),
+        let this = Self {
+            tasks_max: Arc::default(),
             pool,
             clock,
             memory,
             service: Arc::default(),
-        }
+        };
+        this.reconfigure(config);
+        this
+    }
+
+    /// Takes over how many reads may wait.
+    pub(crate) fn reconfigure(&self, config: &Config) {
+        let threads = self.pool.threads().max(1);
+        let tasks = threads.saturating_mul(config.max_read_tasks_per_worker);
+        self.tasks_max.store(tasks, Ordering::Relaxed);
     }
 
     /// Admits a read at `ts` whose request has `bytes` of keys, or says why not.
@@ -102,7 +111,7 @@ impl ReadPool {
     }
 
     fn check_load(&self, ctx: &Context, options: TaskOptions, deadline: &Deadline) -> Result<()> {
-        if self.pool.queued() >= self.tasks_max {
+        if self.pool.queued() >= self.tasks_max.load(Ordering::Relaxed) {
             return Err(Error::SchedTooBusy);
         }
         let threshold = Duration::from_millis(ctx.get_busy_threshold_ms().into());

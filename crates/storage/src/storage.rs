@@ -91,6 +91,14 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         self
     }
 
+    /// Takes over what can change while requests run: the memory of requests in progress, the bytes of writes
+    /// under way, the reads that may wait. The caller has validated `config`.
+    pub fn reconfigure(&self, config: &Config) {
+        self.memory.set_capacity(config.memory_quota_bytes());
+        self.scheduler.reconfigure(config);
+        self.reads.reconfigure(config);
+    }
+
     /// The largest timestamp that a read has used, and its limit.
     pub fn concurrency_manager(&self) -> &ConcurrencyManager {
         &self.concurrency_manager

@@ -12,9 +12,9 @@ use protobuf::Message;
 use crate::clients;
 use crate::wire::{Outcome, Wire};
 
-const RESIDENT: u64 = 100 << 20;
+const RESIDENT: u64 = 80 << 20;
 const DISK: u64 = 20 << 20;
-const READY: Duration = Duration::from_secs(1);
+const READY: Duration = Duration::from_millis(700);
 /// Other tests run on the same processors. One start that took no longer than promised shows what the
 /// server needs; the slow ones show what the machine was doing.
 const STARTS: usize = 10;
@@ -52,7 +52,7 @@ async fn an_idle_server_is_small() {
 }
 
 #[tokio::test]
-async fn a_server_is_ready_in_a_second() {
+async fn a_server_is_ready_in_time() {
     let mut best = Duration::MAX;
     for _ in 0..STARTS {
         let mut server = TikvServer::start().await.unwrap();

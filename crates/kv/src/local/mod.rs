@@ -185,6 +185,12 @@ impl<E: KvEngine> LocalEngine<E> {
         self.inner.disk.status()
     }
 
+    /// Changes how many bytes of writes may wait or be under way at once; never below one largest write.
+    pub fn set_max_pending_bytes(&self, bytes: usize) {
+        let bytes = bytes.max(self.inner.config.max_write_bytes);
+        self.inner.queue.set_max_bytes(bytes);
+    }
+
     /// Figures for metrics.
     pub fn stats(&self) -> LocalStats {
         let counters = &self.inner.counters;

@@ -5,6 +5,7 @@
 //! [`Error::Closed`] when the queue is abandoned before the writer took it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::channel::oneshot;
@@ -41,7 +42,7 @@ struct State {
 pub(crate) struct Queue {
     state: Mutex<State>,
     writer: AtomicWaker,
-    max_bytes: usize,
+    max_bytes: AtomicUsize,
 }
 
 impl Queue {
@@ -49,17 +50,23 @@ impl Queue {
         Queue {
             state: Mutex::default(),
             writer: AtomicWaker::new(),
-            max_bytes,
+            max_bytes: AtomicUsize::new(max_bytes),
         }
+    }
+
+    /// Changes the bound. What was admitted stays.
+    pub(crate) fn set_max_bytes(&self, max_bytes: usize) {
+        self.max_bytes.store(max_bytes, Ordering::Relaxed);
     }
 
     /// Admits a write, or answers it at once. One write is always admitted when nothing waits, or
     /// a write above the bound could never pass.
     pub(crate) fn push(&self, write: PendingWrite) {
         let mut state = self.state.lock();
+        let max_bytes = self.max_bytes.load(Ordering::Relaxed);
         let refusal = if state.closed {
             Error::Closed
-        } else if state.bytes > 0 && state.bytes.saturating_add(write.bytes) > self.max_bytes {
+        } else if state.bytes > 0 && state.bytes.saturating_add(write.bytes) > max_bytes {
             region_error::server_is_busy("too many bytes wait to be written").into()
         } else {
             state.bytes += write.bytes;

@@ -134,7 +134,7 @@ fn a_crash_after_the_identity_keeps_the_store_id() {
     let cluster = Cluster::new();
     let engine = MemEngine::new();
     identify(&engine, cluster.client.cluster_id(), 4711);
-    assert_eq!(cluster.bootstrap(&engine).store_id, 4711);
+    assert_eq!(cluster.bootstrap(&engine).unwrap().store_id, 4711);
 }
 
 #[test]

@@ -88,6 +88,9 @@ impl OnlineConfig for Config {
         "security.redact-info-log",
         "slow-log-threshold",
         "storage.block-cache.capacity",
+        "storage.max-read-tasks-per-worker",
+        "storage.memory-quota",
+        "storage.scheduler-pending-write-threshold",
     ];
 }
 

@@ -51,6 +51,7 @@ fn names(text: &str) -> Result<String, String> {
         // Writing to a String cannot fail.
         let _ = writeln!(lines, "{one}\t{name}");
     }
+    backtrace::clear_symbol_cache();
     Ok(lines)
 }
 

@@ -55,7 +55,7 @@ struct Shared<E, L> {
     causal_ts: OnceLock<CausalTs>,
     next_id: AtomicU64,
     pending_bytes: Arc<AtomicUsize>,
-    pending_bytes_limit: usize,
+    pending_bytes_limit: AtomicUsize,
     memory: MemoryQuota,
     limits: Limits,
 }
@@ -169,11 +169,17 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 causal_ts: OnceLock::new(),
                 next_id: AtomicU64::new(0),
                 pending_bytes: Arc::new(AtomicUsize::new(0)),
-                pending_bytes_limit: config.pending_write_bytes(),
+                pending_bytes_limit: AtomicUsize::new(config.pending_write_bytes()),
                 memory: parts.memory,
                 limits: Limits::new(config),
             }),
         }
+    }
+
+    /// Takes over how many bytes of commands may be under way.
+    pub(crate) fn reconfigure(&self, config: &Config) {
+        let limit = &self.shared.pending_bytes_limit;
+        limit.store(config.pending_write_bytes(), Ordering::Relaxed);
     }
 
     /// Bytes of commands admitted and not finished.
@@ -311,7 +317,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             memory: None,
         };
         // Compared before this command counts: one that is larger than the limit alone must have its turn too.
-        let memory = if before >= self.shared.pending_bytes_limit {
+        let memory = if before >= self.shared.pending_bytes_limit.load(Ordering::Relaxed) {
             Err(Error::SchedTooBusy)
         } else {
             self.shared.memory.take(REQUEST_OVERHEAD + bytes)

@@ -198,6 +198,54 @@ fn too_many_waiting_reads_refuse_the_next_whatever_it_accepts() {
 }
 
 #[test]
+fn bounds_change_while_requests_run() {
+    let narrow = Config {
+        max_read_tasks_per_worker: 1,
+        memory_quota: ReadableSize::mb(3),
+        scheduler_pending_write_threshold: ReadableSize::mb(1),
+        ..Config::default()
+    };
+    let scene = Scene::new(1, &narrow);
+    let put = || {
+        let pair = (b"w".to_vec(), vec![b'v'; 1 << 20]);
+        let ctx = scene.context(|_| {});
+        let write = scene.storage.raw_put(ctx, String::new(), pair, 0, tracker());
+        write.boxed()
+    };
+    let refused = |mut answer: futures::future::BoxFuture<'static, storage::Result<()>>| {
+        answer.as_mut().now_or_never().map(Result::unwrap_err)
+    };
+    let (read, written) = (scene.get(|_| {}), put());
+    let next = scene.refused(scene.get(|_| {}));
+    assert!(matches!(next, Some(Error::SchedTooBusy)), "{next:?}");
+    let next = refused(put());
+    assert!(matches!(next, Some(Error::SchedTooBusy)), "{next:?}");
+
+    // More of all: what is under way goes on, and more fits beside it.
+    scene.storage.reconfigure(&Config::default());
+    let (more_read, more_written) = (scene.get(|_| {}), put());
+    assert_eq!(scene.storage.memory_quota().capacity(), 256 << 20);
+
+    // Less memory than is in use: it is kept until its requests are answered.
+    scene.storage.reconfigure(&Config {
+        memory_quota: ReadableSize::mb(1),
+        ..Config::default()
+    });
+    let next = refused(put());
+    assert!(
+        matches!(next, Some(Error::MemoryQuotaExceeded { capacity: 1_048_576 })),
+        "{next:?}"
+    );
+    for answer in [written, more_written] {
+        scene.stepper.block_on(answer).unwrap();
+    }
+    for answer in [read, more_read] {
+        scene.stepper.block_on(answer).unwrap();
+    }
+    assert_eq!(scene.storage.memory_quota().used(), 0);
+}
+
+#[test]
 fn requests_in_progress_share_their_memory() {
     let config = Config {
         memory_quota: ReadableSize::kb(64),
