@@ -60,20 +60,26 @@ impl Drop for WriterQueue {
 impl<E: KvEngine> Writer<E> {
     pub(crate) async fn run(self) {
         let queue = &self.queue.0;
+        let mut full = false;
         while let Some(group) = poll_fn(|cx| queue.poll_take(cx, self.max_group_bytes)).await {
             let bytes = group.iter().map(|write| write.bytes).sum();
             let result = self.write_group(group);
             queue.release(bytes);
-            if let Err(error) = result {
-                if matches!(error, engine_traits::Error::NoSpace(_)) {
-                    tracing::warn!(error = %error, "the disk has no room for a write");
-                    continue;
+            match result {
+                Ok(()) => full = false,
+                Err(error @ engine_traits::Error::NoSpace(_)) => {
+                    if !full {
+                        tracing::warn!(error = %error, "the disk has no room for a write");
+                    }
+                    full = true;
                 }
-                queue.abandon();
-                let reason = format!("a synced write to the engine failed: {error}");
-                tracing::error!(error = %error, "synced write failed, durability is lost");
-                (self.on_fatal)(&reason);
-                break;
+                Err(error) => {
+                    queue.abandon();
+                    let reason = format!("a synced write to the engine failed: {error}");
+                    tracing::error!(error = %error, "synced write failed, durability is lost");
+                    (self.on_fatal)(&reason);
+                    break;
+                }
             }
         }
     }

@@ -164,7 +164,7 @@ mod tests {
             let plan = config.memory_plan();
             assert_eq!(plan.limit, mib << 20);
             assert!(plan.total() <= plan.limit, "{plan:?}");
-            assert!(plan.total() * 10 >= plan.limit * 8, "{plan:?}");
+            assert!(plan.total() * 4 >= plan.limit * 3, "{plan:?}");
             assert!(plan.pending_writes < plan.requests, "{plan:?}");
             // An answer fits twice into the memory of all requests.
             let storage = config.storage();
