@@ -31,6 +31,9 @@ const CANCEL_GRACE: Duration = Duration::from_secs(2);
 const CLUSTER_ID_KEY: &[u8] = b"cluster_id";
 const MEMBER_ID_KEY: &[u8] = b"member_id";
 
+/// Where it listens.
+type HostPort = (String, u16);
+
 /// A running placement driver. Dropping it stops it like [`shutdown`](Server::shutdown).
 pub struct Server {
     service: Service,
@@ -282,7 +285,7 @@ fn build_grpc(config: &PdConfig, service: &Service) -> Result<grpcio::Server> {
 }
 
 /// Takes every address of the settings; the answer has the ports that were picked for port 0.
-fn listen(config: &PdConfig) -> Result<(Vec<TcpListener>, Vec<(String, u16)>)> {
+fn listen(config: &PdConfig) -> Result<(Vec<TcpListener>, Vec<HostPort>)> {
     let (mut listeners, mut bound) = (Vec::new(), Vec::new());
     for url in &config.client_urls {
         let (host, port) = split_url(url).map_err(Error::Config)?;
@@ -294,7 +297,7 @@ fn listen(config: &PdConfig) -> Result<(Vec<TcpListener>, Vec<(String, u16)>)> {
 }
 
 /// The URLs that clients are told.
-fn advertised(config: &PdConfig, bound: &[(String, u16)]) -> Vec<String> {
+fn advertised(config: &PdConfig, bound: &[HostPort]) -> Vec<String> {
     let scheme = config.security.scheme();
     if config.advertise_client_urls.is_empty() {
         return bound

@@ -2,6 +2,9 @@
 
 use std::ops::Bound;
 
+/// Both ends, as an ordered map takes them.
+pub type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// Keys from `start` to `end`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
@@ -42,7 +45,7 @@ impl KeyRange {
     }
 
     /// The bounds for an ordered map; none when the range is empty, because maps refuse such bounds.
-    pub fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+    pub fn bounds(&self) -> Option<Bounds<'_>> {
         if self.is_empty() {
             return None;
         }

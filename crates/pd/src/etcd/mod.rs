@@ -26,7 +26,7 @@ pub use change::{EtcdChange, KeyWrite, Position};
 pub use error::{EtcdError, EtcdResult};
 pub(crate) use events::event_bytes;
 pub use events::{EventBatch, Interest};
-pub use key_range::KeyRange;
+pub use key_range::{Bounds, KeyRange};
 pub use lease::{Lease, Leases};
 pub use store::{EtcdLimits, EtcdState};
 pub(crate) use txn::txn_writes;

@@ -50,7 +50,6 @@ pub(super) fn duration(duration: Duration) -> String {
 /// A point in time as RFC 3339 in UTC.
 #[expect(
     clippy::disallowed_types,
-    clippy::disallowed_methods,
     reason = "a number of seconds in the form that the library takes, not the machine's clock"
 )]
 pub(super) fn time(unix_seconds: i64) -> String {
