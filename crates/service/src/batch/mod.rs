@@ -99,6 +99,7 @@ enum End {
 }
 
 /// What the task waits for besides its client and its read pool.
+#[expect(clippy::large_enum_variant, reason = "almost every event is an answer")]
 enum Event {
     Answer(Answer),
     /// The server takes no more requests.
@@ -246,7 +247,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Session<E, L, F> {
         while let Poll::Ready(Some(event)) = self.pending.poll_next_unpin(cx) {
             match event {
                 Event::Answer(answer) => self.answers.push(answer),
-                Event::Closing => self.end = self.end.take().or_else(|| Some(End::AfterAnswers)),
+                Event::Closing => self.end = self.end.take().or(Some(End::AfterAnswers)),
             }
         }
         let known = self.ready.len();

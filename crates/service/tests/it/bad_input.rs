@@ -6,8 +6,8 @@ use kvproto::kvrpcpb::*;
 use protobuf::Message;
 use service::rpc_table::{RPCS, Rpc, Shape, State};
 
-use crate::batch::{self, Stream};
 use crate::fixture::{CLUSTER, Fixture, REGION, STORE};
+use crate::stream::{self, Stream};
 
 const TOO_LONG: usize = 9 << 10;
 const TOO_LARGE: usize = 9 << 20;
@@ -203,9 +203,9 @@ fn another_region_epoch_peer_or_store_gets_its_region_error() {
             let response = fixture.call_bytes(rpc, &bytes).unwrap();
             let error = region_error(rpc, &response);
             assert!(found(&error), "{rpc}: {error:?}");
-            if let Some(cmd) = batch::command(rpc, &bytes) {
+            if let Some(cmd) = stream::command(rpc, &bytes) {
                 let answer = Stream::open(&fixture).ask(Some(cmd));
-                let response = batch::response_bytes(answer);
+                let response = stream::response_bytes(answer);
                 assert_eq!(region_error(rpc, &response), error, "{rpc}");
             }
         }
@@ -252,7 +252,7 @@ impl Bad<'_> {
 
     /// The same request through BatchCommands, if that carries it.
     fn check_batched(&self, rpc: &str, request: &impl Message) {
-        if let Some(cmd) = batch::command(rpc, &request.write_to_bytes().unwrap()) {
+        if let Some(cmd) = stream::command(rpc, &request.write_to_bytes().unwrap()) {
             let answer = Stream::open(self.fixture).ask(Some(cmd));
             self.look(rpc, &format!("{answer:?}"));
         }

@@ -14,4 +14,5 @@ mod health;
 mod properties;
 mod raw;
 mod raw_formats;
+mod stream;
 mod txn;
