@@ -103,6 +103,7 @@ macro_rules! rpcs {
         of_key($response.error.as_ref()).chain(of_pairs($response.get_pairs())).collect()
     };
     (@only_pairs $response:ident) => { of_pairs($response.get_pairs()).collect() };
+    (@nowhere $response:ident) => { Vec::new() };
     (@kvs $response:ident) => { of_pairs($response.get_kvs()).collect() };
 }
 
@@ -183,6 +184,9 @@ rpcs! {
         r.set_value(b"value".to_vec());
         r.set_previous_not_exist(true);
     }
+    "GetHealthFeedback" GetHealthFeedbackRequest -> GetHealthFeedbackResponse by nowhere |r| {
+        r.mut_context();
+    }
     "RawGetKeyTTL" RawGetKeyTTLRequest -> RawGetKeyTTLResponse by text |r| { r.set_key(KEY.into()); }
     "UnsafeDestroyRange" UnsafeDestroyRangeRequest -> UnsafeDestroyRangeResponse by text |r| {
         r.set_start_key(KEY.into());
@@ -196,6 +200,9 @@ rpcs! {
         r.set_start_ts(TS);
     }
 }
+
+/// What answers streams; [`LIVE`] is what answers single requests.
+pub(crate) const LIVE_STREAMS: &[&str] = &["BatchCommands"];
 
 /// A mutation that writes a value.
 pub(crate) fn put(key: &[u8], value: &[u8]) -> Mutation {
