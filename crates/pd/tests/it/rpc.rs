@@ -28,16 +28,6 @@ macro_rules! refused {
     }};
 }
 
-/// The response, which must have a header without error.
-macro_rules! granted {
-    ($world:expr, $response:expr) => {{
-        let response = $response.unwrap();
-        assert!(!response.get_header().has_error(), "{response:?}");
-        assert_eq!(response.get_header().get_cluster_id(), $world.cluster_id);
-        response
-    }};
-}
-
 fn status<T: std::fmt::Debug>(result: grpcio::Result<T>) -> (RpcStatusCode, String) {
     match result {
         Err(grpcio::Error::RpcFailure(status)) => (status.code(), status.message().to_owned()),
