@@ -11,7 +11,8 @@ pub(crate) struct Timestamp(pub(crate) u64);
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ((year, month, day), (hour, minute, second, milli)) = parts(self.0);
+        let (year, month, day) = civil_date(self.0 / MILLIS_PER_DAY);
+        let (hour, minute, second, milli) = time_of_day(self.0);
         write!(
             f,
             "{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}.{milli:03} +00:00"
@@ -28,7 +29,8 @@ pub(crate) const FILE_STAMP_LEN: usize = 23;
 
 impl fmt::Display for FileStamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ((year, month, day), (hour, minute, second, milli)) = parts(self.0);
+        let (year, month, day) = civil_date(self.0 / MILLIS_PER_DAY);
+        let (hour, minute, second, milli) = time_of_day(self.0);
         write!(
             f,
             "{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{second:02}.{milli:03}"
@@ -36,15 +38,11 @@ impl fmt::Display for FileStamp {
     }
 }
 
-/// Year, month, day; hour, minute, second, millisecond.
-fn parts(millis: u64) -> ((u64, u64, u64), (u64, u64, u64, u64)) {
+/// Hour, minute, second and millisecond of the day.
+fn time_of_day(millis: u64) -> (u64, u64, u64, u64) {
     let of_day = millis % MILLIS_PER_DAY;
     let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-    let (second, milli) = (of_day / 1_000 % 60, of_day % 1_000);
-    (
-        civil_date(millis / MILLIS_PER_DAY),
-        (hour, minute, second, milli),
-    )
+    (hour, minute, of_day / 1_000 % 60, of_day % 1_000)
 }
 
 /// Year, month and day of the Gregorian calendar, of a number of days since 1970-01-01.

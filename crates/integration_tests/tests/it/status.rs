@@ -98,7 +98,7 @@ async fn changes_take_effect_and_outlive_the_process() {
 
     let file = std::fs::read_to_string(server.config_file()).unwrap();
     assert!(
-        file.starts_with("# by hand\n") && file.contains("level = \"debug\" # usual"),
+        file.contains("# by hand\n[log]\nlevel = \"debug\" # usual\n"),
         "{file}"
     );
     assert!(file.contains("slow-log-threshold = \"5s\""), "{file}");

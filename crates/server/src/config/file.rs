@@ -115,11 +115,7 @@ mod tests {
             ),
         ] {
             let text = after(before, "log.level", warn()).unwrap();
-            assert_eq!(
-                text.replace("}\n", "}\n").trim(),
-                expected.trim(),
-                "{before}"
-            );
+            assert_eq!(text.trim(), expected.trim(), "{before}");
         }
         let text = after(
             "[storage]\n# size\n",

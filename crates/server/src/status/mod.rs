@@ -5,6 +5,11 @@
 //! serves data. Here stand the server and the table of paths; connections and their limits are in
 //! `connection`, the answers in the other modules.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "both sides are answers, moved once on the way to the client"
+)]
+
 mod config;
 mod connection;
 mod flame_graph;

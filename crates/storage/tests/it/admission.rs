@@ -209,7 +209,9 @@ fn bounds_change_while_requests_run() {
     let put = || {
         let pair = (b"w".to_vec(), vec![b'v'; 1 << 20]);
         let ctx = scene.context(|_| {});
-        let write = scene.storage.raw_put(ctx, String::new(), pair, 0, tracker());
+        let write = scene
+            .storage
+            .raw_put(ctx, String::new(), pair, 0, tracker());
         write.boxed()
     };
     let refused = |mut answer: futures::future::BoxFuture<'static, storage::Result<()>>| {
@@ -233,7 +235,12 @@ fn bounds_change_while_requests_run() {
     });
     let next = refused(put());
     assert!(
-        matches!(next, Some(Error::MemoryQuotaExceeded { capacity: 1_048_576 })),
+        matches!(
+            next,
+            Some(Error::MemoryQuotaExceeded {
+                capacity: 1_048_576
+            })
+        ),
         "{next:?}"
     );
     for answer in [written, more_written] {
