@@ -4,22 +4,34 @@
 //! other writer left: either it came last, or it came first and the swap found another value than it expected. A swap
 //! whose comparison and write are torn apart ends with `b`.
 
+use api_version::{ApiV1, ApiV1Ttl, ApiV2, KvFormat};
+use engine_mem::MemEngine;
 use futures::future::{BoxFuture, FutureExt, join, join_all};
-use storage::{CasRequest, CasResult};
+use storage::{CasRequest, CasResult, Config};
 
 use crate::driver::{World, tracker};
 
 const SEEDS: u64 = 60;
 
-type Writer = fn(&World) -> BoxFuture<'static, ()>;
+/// A raw key in every format, and its neighbours.
+const KEY: &[u8] = b"rk";
+const BEFORE: &[u8] = b"rj";
+const BEHIND: &[u8] = b"rl";
 
-fn cas(
-    world: &World,
+type Store<F> = World<MemEngine, F>;
+type Writer<F> = fn(&Store<F>) -> BoxFuture<'static, ()>;
+
+fn store<F: KvFormat>(seed: u64) -> Store<F> {
+    World::in_format(MemEngine::new(), seed, &Config::default())
+}
+
+fn cas<F: KvFormat>(
+    world: &Store<F>,
     expected: Option<&[u8]>,
     value: &[u8],
-) -> impl Future<Output = storage::Result<CasResult>> + Send + 'static + use<> {
+) -> impl Future<Output = storage::Result<CasResult>> + Send + 'static + use<F> {
     let request = CasRequest {
-        key: b"k".to_vec(),
+        key: KEY.to_vec(),
         expected: expected.map(<[u8]>::to_vec),
         value: value.to_vec(),
         ttl: 0,
@@ -30,17 +42,17 @@ fn cas(
         .raw_compare_and_swap(world.context(), String::new(), request, tracker())
 }
 
-fn get(world: &World) -> Option<Vec<u8>> {
+fn get<F: KvFormat>(world: &Store<F>) -> Option<Vec<u8>> {
     let read = world
         .storage
-        .raw_get(world.context(), String::new(), b"k".to_vec(), tracker());
+        .raw_get(world.context(), String::new(), KEY.to_vec(), tracker());
     world.run(read).unwrap()
 }
 
-fn meets(writer: Writer, left: Option<&[u8]>) {
+fn meets<F: KvFormat>(writer: Writer<F>, left: Option<&[u8]>) {
     let mut swapped = 0;
     for seed in 0..SEEDS {
-        let world = World::new(seed);
+        let world = store(seed);
         assert!(world.run(cas(&world, None, b"a")).unwrap().succeed);
         let (swap, other) = (cas(&world, Some(b"a"), b"b"), writer(&world));
         // The one that is asked first is not always the one that runs first.
@@ -55,81 +67,73 @@ fn meets(writer: Writer, left: Option<&[u8]>) {
     );
 }
 
-#[test]
-fn swap_meets_put() {
-    meets(
-        |world| {
-            let pair = (b"k".to_vec(), b"c".to_vec());
-            let put = world
-                .storage
-                .raw_put(world.context(), String::new(), pair, 0, tracker());
-            put.map(Result::unwrap).boxed()
-        },
-        Some(b"c"),
-    );
+fn put<F: KvFormat>(world: &Store<F>) -> BoxFuture<'static, ()> {
+    let pair = (KEY.to_vec(), b"c".to_vec());
+    let put = world
+        .storage
+        .raw_put(world.context(), String::new(), pair, 0, tracker());
+    put.map(Result::unwrap).boxed()
+}
+
+fn batch_put<F: KvFormat>(world: &Store<F>) -> BoxFuture<'static, ()> {
+    let pairs = [BEFORE, KEY, BEHIND]
+        .map(|key| (key.to_vec(), b"c".to_vec()))
+        .into();
+    let (ctx, cf) = (world.context(), String::new());
+    let put = world
+        .storage
+        .raw_batch_put(ctx, cf, pairs, Vec::new(), tracker());
+    put.map(Result::unwrap).boxed()
+}
+
+fn delete<F: KvFormat>(world: &Store<F>) -> BoxFuture<'static, ()> {
+    let (ctx, cf) = (world.context(), String::new());
+    let delete = world.storage.raw_delete(ctx, cf, KEY.to_vec(), tracker());
+    delete.map(Result::unwrap).boxed()
+}
+
+fn batch_delete<F: KvFormat>(world: &Store<F>) -> BoxFuture<'static, ()> {
+    let (ctx, cf) = (world.context(), String::new());
+    let keys = vec![KEY.to_vec(), BEHIND.to_vec()];
+    let delete = world.storage.raw_batch_delete(ctx, cf, keys, tracker());
+    delete.map(Result::unwrap).boxed()
+}
+
+fn delete_range<F: KvFormat>(world: &Store<F>) -> BoxFuture<'static, ()> {
+    let (ctx, cf) = (world.context(), String::new());
+    let (start, end) = (BEFORE.to_vec(), BEHIND.to_vec());
+    let delete = world
+        .storage
+        .raw_delete_range(ctx, cf, start, end, tracker());
+    delete.map(Result::unwrap).boxed()
+}
+
+fn meets_every_writer<F: KvFormat>() {
+    meets::<F>(put, Some(b"c"));
+    meets::<F>(batch_put, Some(b"c"));
+    meets::<F>(delete, None);
+    meets::<F>(batch_delete, None);
+    meets::<F>(delete_range, None);
 }
 
 #[test]
-fn swap_meets_batch_put() {
-    meets(
-        |world| {
-            let pairs = [b"j", b"k", b"l"]
-                .map(|key| (key.to_vec(), b"c".to_vec()))
-                .into();
-            let (ctx, cf) = (world.context(), String::new());
-            let put = world
-                .storage
-                .raw_batch_put(ctx, cf, pairs, Vec::new(), tracker());
-            put.map(Result::unwrap).boxed()
-        },
-        Some(b"c"),
-    );
+fn a_swap_meets_every_writer_in_v1() {
+    meets_every_writer::<ApiV1>();
 }
 
 #[test]
-fn swap_meets_delete() {
-    meets(
-        |world| {
-            let (ctx, cf) = (world.context(), String::new());
-            let delete = world.storage.raw_delete(ctx, cf, b"k".to_vec(), tracker());
-            delete.map(Result::unwrap).boxed()
-        },
-        None,
-    );
+fn a_swap_meets_every_writer_in_v1ttl() {
+    meets_every_writer::<ApiV1Ttl>();
 }
 
 #[test]
-fn swap_meets_batch_delete() {
-    meets(
-        |world| {
-            let (ctx, cf) = (world.context(), String::new());
-            let keys = vec![b"k".to_vec(), b"z".to_vec()];
-            let delete = world.storage.raw_batch_delete(ctx, cf, keys, tracker());
-            delete.map(Result::unwrap).boxed()
-        },
-        None,
-    );
+fn a_swap_meets_every_writer_in_v2() {
+    meets_every_writer::<ApiV2>();
 }
 
-#[test]
-fn swap_meets_delete_range() {
-    meets(
-        |world| {
-            let (ctx, cf) = (world.context(), String::new());
-            let (start, end) = (b"a".to_vec(), b"z".to_vec());
-            let delete = world
-                .storage
-                .raw_delete_range(ctx, cf, start, end, tracker());
-            delete.map(Result::unwrap).boxed()
-        },
-        None,
-    );
-}
-
-#[test]
-fn of_two_swaps_from_one_value_one_succeeds() {
+fn one_of_two_swaps_succeeds<F: KvFormat>() {
     for seed in 0..SEEDS {
-        let world = World::new(seed);
+        let world = store::<F>(seed);
         assert!(world.run(cas(&world, None, b"a")).unwrap().succeed);
         let both = join(cas(&world, Some(b"a"), b"b"), cas(&world, Some(b"a"), b"c"));
         let (one, two) = world.run(both);
@@ -143,11 +147,16 @@ fn of_two_swaps_from_one_value_one_succeeds() {
 }
 
 #[test]
-fn no_increment_is_lost() {
+fn of_two_swaps_from_one_value_one_succeeds() {
+    one_of_two_swaps_succeeds::<ApiV1>();
+    one_of_two_swaps_succeeds::<ApiV2>();
+}
+
+fn every_increment_counts<F: KvFormat>() {
     const CLIENTS: u64 = 5;
     const INCREMENTS: u64 = 8;
     for seed in 0..10 {
-        let world = World::new(seed);
+        let world = store::<F>(seed);
         let counters = (0..CLIENTS).map(|_| async {
             let mut seen: Option<Vec<u8>> = None;
             let mut done = 0;
@@ -170,6 +179,12 @@ fn no_increment_is_lost() {
             Some(CLIENTS * INCREMENTS)
         );
     }
+}
+
+#[test]
+fn no_increment_is_lost() {
+    every_increment_counts::<ApiV1>();
+    every_increment_counts::<ApiV2>();
 }
 
 fn read_number(bytes: &[u8]) -> u64 {
