@@ -13,6 +13,7 @@ use kvproto::tikvpb::{
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use protobuf::Message as _;
 use service::rpc_table::RPCS;
 
 use crate::fixture::{CLUSTER, Fixture, STORE};
