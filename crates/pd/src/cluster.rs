@@ -300,3 +300,6 @@ impl Drop for Writer {
         let _ = self.jobs.pop_all(&mut rest).now_or_never();
     }
 }
+
+#[cfg(test)]
+mod tests;
