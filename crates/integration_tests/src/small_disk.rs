@@ -24,7 +24,13 @@ impl SmallDisk {
         let data = data_dir(home.path());
         fs::create_dir(&data).context("create the data directory")?;
         let output = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=700"), "tmpfs"])
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={mib}m,mode=700"),
+                "tmpfs",
+            ])
             .arg(&data)
             .output();
         match output {

@@ -24,7 +24,10 @@ fn a_connection_has_no_more_streams_than_allowed() {
         .start_on(MemEngines::new())
         .unwrap();
     let env = Arc::new(Environment::new(1));
-    let channel = ChannelBuilder::new(env).connect(&node.addrs().advertised);
+    // Channels to one address share a connection otherwise.
+    let channel = ChannelBuilder::new(env)
+        .use_local_subchannel_pool(true)
+        .connect(&node.addrs().advertised);
     let health = HealthClient::new(channel);
     let request = HealthCheckRequest::default();
     let mut watches: Vec<_> = (0..2).map(|_| health.watch(&request).unwrap()).collect();
@@ -37,9 +40,10 @@ fn a_connection_has_no_more_streams_than_allowed() {
         put(&node, b"k", &[n]);
         assert!((&mut third).now_or_never().is_none(), "after {n}");
     }
-    watches.pop();
+    for mut watch in watches {
+        watch.cancel();
+    }
     block_on(third).unwrap();
-    drop(watches);
     stop(node);
 }
 
