@@ -2,10 +2,12 @@
 #![doc = include_str!("../README.md")]
 #![allow(
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a program for people at a terminal: printing is its output"
 )]
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use bench::{Lab, Line, Machine, Programs, Progress, Report, SCENARIOS, Settings, Verdict};
@@ -73,8 +75,17 @@ impl Mode {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    let flags = Flags::parse();
+fn main() -> ExitCode {
+    match run(Flags::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: Flags) -> anyhow::Result<()> {
     if flags.list {
         for scenario in SCENARIOS {
             println!("{:<18} {}", scenario.name, scenario.about);

@@ -59,11 +59,13 @@ impl Tikv {
         let endpoint = endpoints.first().context("a server without a PD")?;
         let pd = Connections::open(env, endpoint, CONNECTIONS);
         let client = pdpb::PdClient::new(pd.channel(0));
-        let members = client.get_members(&pdpb::GetMembersRequest::default())?;
+        let members = client
+            .get_members(&pdpb::GetMembersRequest::default())
+            .context("GetMembers")?;
         let cluster_id = members.get_header().get_cluster_id();
         let mut request = pdpb::GetRegionRequest::default();
         request.mut_header().set_cluster_id(cluster_id);
-        let mut region = client.get_region(&request)?;
+        let mut region = client.get_region(&request).context("GetRegion")?;
         ensure!(region.has_region(), "the placement driver knows no region");
         let peer = region.take_leader();
         let now = block_on(timestamp(&client, cluster_id))?;
@@ -134,9 +136,12 @@ async fn timestamp(client: &pdpb::PdClient, cluster_id: u64) -> anyhow::Result<T
     let mut request = pdpb::TsoRequest::default();
     request.mut_header().set_cluster_id(cluster_id);
     request.set_count(1);
-    sink.send((request, WriteFlags::default())).await?;
-    let answer = answers.next().await.context("no timestamp")??;
-    sink.close().await?;
+    let sent = sink.send((request, WriteFlags::default())).await;
+    sent.context("ask for a timestamp")?;
+    let answer = answers.next().await.context("no timestamp")?;
+    let answer = answer.context("wait for a timestamp")?;
+    // The server may end the stream first.
+    let _ = sink.close().await;
     let physical = u64::try_from(answer.get_timestamp().get_physical())?;
     let logical = u64::try_from(answer.get_timestamp().get_logical())?;
     Ok(TimeStamp::compose(physical, logical))
