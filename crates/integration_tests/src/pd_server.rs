@@ -60,7 +60,8 @@ impl PdServer {
             self.process.exit_status()?.is_some(),
             "pd-server is still running"
         );
-        let (process, address) = launch(self.home.path(), Some(self.address), &self.arguments).await?;
+        let (process, address) =
+            launch(self.home.path(), Some(self.address), &self.arguments).await?;
         ensure!(
             address == self.address,
             "the placement driver's port {} was taken",

@@ -46,6 +46,7 @@ fn rotation_under_load_fails_no_call() {
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
+                let _end = Done(&done);
                 let old = EchoClient::connect(&client, &env, &echo.addr);
                 while !done.load(Ordering::Relaxed) {
                     // A handshake each, beside a connection that stays.
@@ -81,7 +82,7 @@ fn rotation_under_load_fails_no_call() {
     assert!(calls.load(Ordering::Relaxed) >= 6 * ROUNDS as u64);
 }
 
-/// Ends the load however the rotation ends.
+/// Ends load and rotation together, also when either fails.
 struct Done<'a>(&'a AtomicBool);
 
 impl Drop for Done<'_> {
