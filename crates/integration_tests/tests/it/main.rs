@@ -9,8 +9,8 @@
 mod bad_input;
 mod clients;
 mod crash;
-mod data_directory;
 mod ctl;
+mod data_directory;
 mod disk_full;
 mod first_program;
 mod lifecycle;
