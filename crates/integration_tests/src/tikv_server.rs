@@ -290,7 +290,11 @@ async fn launch(
     let binary = binaries::tikv_server()?;
     let mut addresses = previous.unwrap_or_else(Addresses::choose);
     for _ in 0..PORT_ATTEMPTS {
-        std::fs::write(config_file(home), &builder.config).context("write the configuration")?;
+        // A server may have written changes into its file: a restart keeps them.
+        if previous.is_none() {
+            let written = std::fs::write(config_file(home), &builder.config);
+            written.context("write the configuration")?;
+        }
         let arguments = arguments(builder, home, &addresses);
         let mut process =
             Process::spawn("tikv-server", &binary, &arguments, &home.join("server.log"))?;
