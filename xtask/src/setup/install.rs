@@ -73,6 +73,9 @@ impl Manager {
             (Manager::Pacman | Manager::Apk | Manager::Brew, Missing::PkgConfig) => "pkgconf",
             (_, Missing::Make) => "make",
             (_, Missing::Cmake) => "cmake",
+            (_, Missing::Curl) => "curl",
+            (Manager::Brew, Missing::OpenSslProgram) => "openssl@3",
+            (_, Missing::OpenSslProgram) => "openssl",
             // Only apt's offer is looked at, so elsewhere this is never missing.
             (_, Missing::Grpc) => "grpc",
         }

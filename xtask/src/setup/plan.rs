@@ -31,6 +31,8 @@ pub(crate) enum Missing {
     LibClang,
     Grpc,
     Cmake,
+    Curl,
+    OpenSslProgram,
 }
 
 impl Missing {
@@ -43,6 +45,8 @@ impl Missing {
             Missing::LibClang => "libclang with headers",
             Missing::Grpc => "gRPC's headers",
             Missing::Cmake => "cmake",
+            Missing::Curl => "curl",
+            Missing::OpenSslProgram => "the openssl program",
         }
     }
 
@@ -57,6 +61,8 @@ impl Missing {
             Missing::LibClang => "generates the binding to RocksDB",
             Missing::Grpc => "linking the system's gRPC saves building it, a quarter of an hour",
             Missing::Cmake => "builds gRPC, since the system has none that fits",
+            Missing::Curl => "asks servers in the documents, whose commands the tests run",
+            Missing::OpenSslProgram => "makes certificates in the documents, as the tests do",
         }
     }
 }
@@ -93,6 +99,8 @@ pub(crate) fn plan(found: &Found) -> Plan {
         (Missing::LibClang, !found.libclang),
         (Missing::Grpc, offered),
         (Missing::Cmake, grpc == Grpc::FromSource && !found.cmake),
+        (Missing::Curl, !found.curl),
+        (Missing::OpenSslProgram, !found.openssl_program),
     ];
     let missing = wanted
         .into_iter()
@@ -116,6 +124,8 @@ mod tests {
             grpc_core: Some(29),
             grpc_offered: Some((1, 51)),
             ccache: false,
+            curl: true,
+            openssl_program: true,
         }
     }
 
@@ -138,6 +148,8 @@ mod tests {
             openssl: false,
             libclang: false,
             grpc_core: None,
+            curl: false,
+            openssl_program: false,
             ..complete()
         };
         let missing = vec![
@@ -146,6 +158,8 @@ mod tests {
             Missing::OpenSsl,
             Missing::LibClang,
             Missing::Grpc,
+            Missing::Curl,
+            Missing::OpenSslProgram,
         ];
         assert_eq!(
             plan(&bare),

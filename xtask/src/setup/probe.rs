@@ -23,6 +23,9 @@ pub(crate) struct Found {
     /// Version (major, minor) of the gRPC that apt would install.
     pub(crate) grpc_offered: Option<(u32, u32)>,
     pub(crate) ccache: bool,
+    pub(crate) curl: bool,
+    /// The program; `openssl` is about the headers.
+    pub(crate) openssl_program: bool,
 }
 
 impl Found {
@@ -39,6 +42,8 @@ impl Found {
             grpc_core: if pkg_config { installed_grpc() } else { None },
             grpc_offered: offered_grpc(),
             ccache: ask(Command::new("ccache").arg("--version")).is_some(),
+            curl: ask(Command::new("curl").arg("--version")).is_some(),
+            openssl_program: ask(Command::new("openssl").arg("version")).is_some(),
         }
     }
 }
