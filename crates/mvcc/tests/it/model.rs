@@ -156,6 +156,18 @@ impl KeyHistory {
         }
     }
 
+    /// The newest commit that a fence names and that is not there any more.
+    pub(crate) fn last_collected(&self) -> Option<u64> {
+        let fences = self
+            .records
+            .iter()
+            .filter_map(|record| record.write.gc_fence);
+        fences
+            .map(TimeStamp::into_inner)
+            .filter(|fence| *fence != 0 && self.record_at(*fence).is_none())
+            .max()
+    }
+
     /// The newest Put or Delete at or below `ts`, unless a fence at or below `fence_ts` is met.
     pub(crate) fn newest_data(&self, ts: u64, fence_ts: u64) -> Option<&Record> {
         let below = self
