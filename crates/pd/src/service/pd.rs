@@ -28,9 +28,10 @@ use kvproto::pdpb::{
     ScatterRegionResponse, ServiceMode, SetExternalTimestampRequest, SetExternalTimestampResponse,
     SetGCBarrierRequest, SetGCBarrierResponse, SetGlobalGCBarrierRequest,
     SetGlobalGCBarrierResponse, StoreGlobalConfigRequest, StoreGlobalConfigResponse,
-    StoreHeartbeatRequest, StoreHeartbeatResponse, SyncMaxTSRequest, SyncMaxTSResponse, TsoRequest,
-    TsoResponse, UpdateGCSafePointRequest, UpdateGCSafePointResponse, UpdateGCSafePointV2Request,
-    UpdateGCSafePointV2Response, UpdateServiceGCSafePointRequest, UpdateServiceGCSafePointResponse,
+    StoreHeartbeatRequest, StoreHeartbeatResponse, SyncMaxTSRequest, SyncMaxTSResponse,
+    SyncRegionRequest, SyncRegionResponse, TsoRequest, TsoResponse, UpdateGCSafePointRequest,
+    UpdateGCSafePointResponse, UpdateGCSafePointV2Request, UpdateGCSafePointV2Response,
+    UpdateServiceGCSafePointRequest, UpdateServiceGCSafePointResponse,
     UpdateServiceSafePointV2Request, UpdateServiceSafePointV2Response, WatchGlobalConfigRequest,
     WatchGlobalConfigResponse,
 };
@@ -164,6 +165,15 @@ impl Pd for Service {
         sink: ClientStreamingSink<ReportBucketsResponse>,
     ) {
         ctx.spawn(streams::report_buckets(self.clone(), stream, sink));
+    }
+
+    fn sync_regions(
+        &mut self,
+        ctx: RpcContext<'_>,
+        stream: RequestStream<SyncRegionRequest>,
+        sink: DuplexSink<SyncRegionResponse>,
+    ) {
+        ctx.spawn(streams::unserved(stream, sink));
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use futures::{SinkExt as _, StreamExt as _};
-use grpcio::{ClientStreamingSink, DuplexSink, RequestStream, RpcStatus, WriteFlags};
+use grpcio::{
+    ClientStreamingSink, DuplexSink, RequestStream, RpcStatus, RpcStatusCode, WriteFlags,
+};
 use kvproto::pdpb::{
     ErrorType, QueryRegionRequest, QueryRegionResponse, RegionHeartbeatRequest,
     RegionHeartbeatResponse, ReportBucketsRequest, ReportBucketsResponse, TsoRequest, TsoResponse,
@@ -26,6 +28,15 @@ const TSO_CHUNK: usize = 256;
 /// A silent heartbeat stream gets an empty answer this often, so that both sides notice a dead
 /// connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Refuses a stream that is not served. The generated default drops the requests before the status has
+/// left, which cancels the call, and the client may read that instead; here they are kept until then.
+pub(super) async fn unserved<Req, Resp>(requests: RequestStream<Req>, sink: DuplexSink<Resp>) {
+    let status = RpcStatus::new(RpcStatusCode::UNIMPLEMENTED);
+    // The client may have gone.
+    let _ = sink.fail(status).await;
+    drop(requests);
+}
 
 /// Why a stream ends early.
 enum End {
