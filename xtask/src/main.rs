@@ -1,3 +1,4 @@
+//! The subcommands and their flags. Each stands in its own module; this one must never do their work.
 #![doc = include_str!("../README.md")]
 #![allow(
     clippy::print_stdout,

@@ -1,3 +1,5 @@
+//! Crate root: the modules and what they export. It owns no state and must never reach an engine or a
+//! socket: a format is a function of bytes.
 #![doc = include_str!("../README.md")]
 
 mod check;

@@ -1,7 +1,6 @@
+//! Crate root: module list only. It owns no state and must never allocate by a length that input merely
+//! claims.
 #![doc = include_str!("../README.md")]
-//!
-//! Crate root: module list only. Owns no state and must never allocate by a length that input
-//! merely claims.
 
 pub mod bytes;
 mod error;

@@ -1,6 +1,6 @@
-#![doc = include_str!("../README.md")]
 //! `max_ts` and its limit: two atomics shared by every handle of a store.
 //! Must never: block, lower `max_ts`, or let `u64::MAX` in.
+#![doc = include_str!("../README.md")]
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -1,3 +1,5 @@
+//! Crate root: what starts the programs and speaks to them. It must never use a crate of the workspace
+//! below the wire: what it knows of a server it knows from outside.
 #![doc = include_str!("../README.md")]
 
 pub mod binaries;

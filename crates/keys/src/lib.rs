@@ -1,3 +1,5 @@
+//! Crate root: the modules and what they export. It owns no state and must never read an engine: a layout
+//! is a function of numbers and bytes.
 #![doc = include_str!("../README.md")]
 
 mod data;

@@ -1,3 +1,5 @@
+//! Crate root: the generated messages and services, by package. It must never give a word of the wire a
+//! meaning; that is the part of whoever sends or serves it.
 #![doc = include_str!("../README.md")]
 
 pub use raft::eraftpb;

@@ -1,6 +1,6 @@
-#![doc = include_str!("../README.md")]
 //! The seam between the scheduler, which releases locks, and whoever waits for one.
 //! Must never: block, read a clock, or decide anything about the data under a lock.
+#![doc = include_str!("../README.md")]
 
 use txn_types::Key;
 use txn_types::TimeStamp;

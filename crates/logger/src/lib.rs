@@ -1,6 +1,5 @@
+//! Crate root: module list only. It must never hold state of its own.
 #![doc = include_str!("../README.md")]
-//!
-//! Crate root: module list only. Must never hold state of its own.
 
 mod config;
 mod fields;

@@ -1,3 +1,5 @@
+//! Crate root: the modules and what they export. It holds no logic of its own, and must never decide
+//! whether a transaction commits: that is `storage`.
 #![doc = include_str!("../README.md")]
 
 mod conflict;

@@ -1,6 +1,5 @@
+//! Crate root: module list only. It must never name a key of anybody's configuration.
 #![doc = include_str!("../README.md")]
-//!
-//! Crate root: module list only. Must never name a key of anybody's configuration.
 
 mod duration;
 mod number;

@@ -1,6 +1,5 @@
+//! Crate root: the modules and the bundle of seams. It must never grow a third driver.
 #![doc = include_str!("../README.md")]
-//!
-//! Crate root: modules and the bundle of seams. Must never grow a third driver.
 
 mod byte_queue;
 mod join;

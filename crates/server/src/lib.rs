@@ -1,6 +1,5 @@
-#![doc = include_str!("../README.md")]
-//!
 //! Crate root: the modules and what they export. It holds no logic of its own.
+#![doc = include_str!("../README.md")]
 
 mod below;
 mod bootstrap;

@@ -1,6 +1,5 @@
+//! Crate root: the modules and what they offer to the layers above. It must never hold logic.
 #![doc = include_str!("../README.md")]
-//!
-//! Crate root: modules and what they offer to the layers above. Must never hold logic.
 
 mod api;
 mod config;

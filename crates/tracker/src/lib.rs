@@ -1,7 +1,5 @@
+//! Crate root: one request's tracker and its handle. It must never read a clock nor keep a global table.
 #![doc = include_str!("../README.md")]
-//!
-//! Crate root: one request's tracker and its handle. Must never read a clock nor keep a global
-//! table.
 
 mod detail;
 mod key_prefix;

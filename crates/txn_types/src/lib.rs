@@ -1,3 +1,5 @@
+//! Crate root: the modules and what they export. It owns no state and must never decide whether a lock
+//! blocks anybody: that is `mvcc`.
 #![doc = include_str!("../README.md")]
 
 mod error;

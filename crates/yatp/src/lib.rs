@@ -1,6 +1,5 @@
+//! Crate root: the words of the pool. It must never know what its tasks do.
 #![doc = include_str!("../README.md")]
-//!
-//! Crate root: the words of the pool. Must never know what its tasks do.
 
 mod accounts;
 mod lanes;
