@@ -207,7 +207,8 @@ impl Config {
         storage::Config {
             memory_quota: ReadableSize(plan.requests),
             scheduler_pending_write_threshold: ReadableSize(plan.pending_writes),
-            // What can never be had should be refused as too large, not as too much for now.
+            // A read that no empty quota could hold is too large, which no repetition changes; without this it
+            // would be refused as one to repeat when others have ended.
             max_read_size: set.max_read_size.min(ReadableSize(plan.requests / 2)),
             ..set.clone()
         }

@@ -125,7 +125,7 @@ impl State {
         Some(TimeStamp::from(self.next - 1))
     }
 
-    /// How many timestamps to ask for now, if any.
+    /// How many timestamps the batch needs at this moment; `None` while it lasts or a request is under way.
     fn wants(&self, now: Instant) -> Option<u32> {
         if self.refill.is_under_way() {
             return None;
