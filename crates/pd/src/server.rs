@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine_traits::KvEngine;
 use futures::future::{Either, join_all, select};
-use grpcio::{ChannelBuilder, EnvBuilder, ResourceQuota, ServerBuilder};
+use grpcio::{ChannelBuilder, EnvBuilder, Environment, ResourceQuota, ServerBuilder};
 use kvproto::{etcdserverpb, healthpb, keyspacepb, meta_storagepb, pdpb, resource_manager};
 use parking_lot::Mutex;
 use runtime::{JoinHandle, Runtime, ShutdownTrigger, Timer, shutdown_pair};
@@ -21,8 +21,9 @@ use crate::service::{Service, Shared};
 use crate::{Error, PdConfig, Result};
 use crate::{etcd_upkeep, gc_worker, http};
 
-/// The largest message that is taken: reports of large stores come in one piece.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 20;
+/// The largest message that is taken: far above what any report or request of a client needs. While it is decoded it
+/// is in memory up to three times.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// How long open calls have to end by themselves when the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long cancelled calls have to wind up.
@@ -57,6 +58,23 @@ impl Server {
     /// Loads the metadata from `engine`, or begins a new cluster in it, and serves. The engine may
     /// be shared: only keys that begin with `pd/` are touched. When this returns, the port answers.
     pub fn start<E: KvEngine>(config: PdConfig, engine: E, runtime: &Runtime) -> Result<Server> {
+        config.validate()?;
+        let threads = EnvBuilder::new()
+            .cq_count(config.grpc_threads)
+            .name_prefix("pd-grpc")
+            .build();
+        Server::start_on(config, engine, runtime, Arc::new(threads))
+    }
+
+    /// Does what [`start`](Self::start) does, with calls on the threads of `env` instead of threads of
+    /// its own. A program with several gRPC servers and clients should have one environment: an idle
+    /// one polls for the sockets of the others, and hands over what it finds thread by thread.
+    pub fn start_on<E: KvEngine>(
+        config: PdConfig,
+        engine: E,
+        runtime: &Runtime,
+        env: Arc<Environment>,
+    ) -> Result<Server> {
         config.validate()?;
         let store: Arc<dyn MetaStore> = Arc::new(EngineMetaStore::new(engine));
         let (cluster_id, member_id) = identity(&*store, runtime)?;
@@ -108,7 +126,7 @@ impl Server {
         member.set_git_hash(config.git_hash.clone());
         // Calls are taken from here on, so the member is in place before.
         service.set_member(member);
-        let mut grpc = build_grpc(&config, &service)?;
+        let mut grpc = build_grpc(&config, &service, env)?;
         grpc.start();
         let grpc = SharedGrpc::new(Mutex::new(grpc));
         let certificate = ClientCertificate::Required;
@@ -244,12 +262,11 @@ fn new_cluster_id(seconds: u64, runtime: &Runtime) -> u64 {
     id.max(1)
 }
 
-fn build_grpc(config: &PdConfig, service: &Service) -> Result<grpcio::Server> {
-    let env = EnvBuilder::new()
-        .cq_count(config.grpc_threads)
-        .name_prefix("pd-grpc")
-        .build();
-    let env = Arc::new(env);
+fn build_grpc(
+    config: &PdConfig,
+    service: &Service,
+    env: Arc<Environment>,
+) -> Result<grpcio::Server> {
     let quota = ResourceQuota::new(Some("pd")).resize_memory(config.grpc_memory_quota);
     // The constant is far below the range of i32.
     let message_bytes_max = i32::try_from(MESSAGE_BYTES_MAX).unwrap_or(i32::MAX);

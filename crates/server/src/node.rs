@@ -138,7 +138,9 @@ impl NodeBuilder {
         let threads = self.config.server.background_thread_count;
         let runtime = Runtime::system("node", threads).map_err(Error::Thread)?;
         let config = ConfigController::new(self.config.clone(), self.config_file.clone());
-        let mut parts = Parts::new(runtime, security, data_dir, NodeState::new(config));
+        let state = NodeState::new(config);
+        let threads = GrpcThreads::new(self.config.server.grpc_threads());
+        let mut parts = Parts::new(runtime, security, data_dir, state, threads);
         match futures::executor::block_on(parts.start(self, engines)) {
             Ok((addrs, identity)) => Ok(Node {
                 addrs,
@@ -192,18 +194,22 @@ impl Drop for Node {
     }
 }
 
-/// gRPC threads whose end can be awaited: until then they may hold an engine.
+/// The gRPC threads of a node, for its server, the embedded placement driver and the client of it.
+///
+/// They are one environment because in gRPC whoever has nothing to do polls for the sockets of all: with
+/// several, most events are found by a thread that must wake another. Their end can be awaited: until
+/// then they may hold an engine.
 struct GrpcThreads {
     env: Arc<Environment>,
     ended: mpsc::Receiver<()>,
 }
 
 impl GrpcThreads {
-    fn new(name: &str, count: usize) -> GrpcThreads {
+    fn new(count: usize) -> GrpcThreads {
         // Each thread holds the closure, and with it the sender, until it is over.
         let (held, ended) = mpsc::channel::<()>(0);
         let env = EnvBuilder::new()
-            .name_prefix(name)
+            .name_prefix("grpc")
             .cq_count(count)
             .before_stop(move || {
                 let _ = &held;
@@ -213,6 +219,10 @@ impl GrpcThreads {
             env: Arc::new(env),
             ended,
         }
+    }
+
+    fn env(&self) -> Arc<Environment> {
+        self.env.clone()
     }
 
     async fn end(self, runtime: &Runtime) {
@@ -236,7 +246,7 @@ struct Parts {
     pd_client: Option<RpcClient>,
     heartbeats: Option<ShutdownTrigger>,
     server: Option<Server>,
-    threads: Vec<GrpcThreads>,
+    threads: GrpcThreads,
     pools: Vec<Pool>,
     close_engine: Option<futures::future::BoxFuture<'static, ()>>,
     /// Released last.
@@ -244,7 +254,13 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(runtime: Runtime, security: Security, data_dir: DataDir, state: NodeState) -> Parts {
+    fn new(
+        runtime: Runtime,
+        security: Security,
+        data_dir: DataDir,
+        state: NodeState,
+        threads: GrpcThreads,
+    ) -> Parts {
         Parts {
             runtime,
             security,
@@ -255,7 +271,7 @@ impl Parts {
             pd_client: None,
             heartbeats: None,
             server: None,
-            threads: Vec::new(),
+            threads,
             pools: Vec::new(),
             close_engine: None,
             data_dir,
@@ -409,7 +425,7 @@ impl Parts {
             on_fatal,
             ..pd::PdConfig::default()
         };
-        let server = pd::Server::start(pd_config, engine, &self.runtime)
+        let server = pd::Server::start_on(pd_config, engine, &self.runtime, self.threads.env())
             .map_err(|error| Error::EmbeddedPd(error.to_string()))?;
         let urls = server.client_urls();
         self.pd_server = Some(server);
@@ -417,9 +433,7 @@ impl Parts {
     }
 
     async fn connect_pd(&mut self, endpoints: &[String]) -> Result<RpcClient> {
-        let threads = GrpcThreads::new("pd-client", 1);
-        let env = threads.env.clone();
-        self.threads.push(threads);
+        let env = self.threads.env();
         let config = pd_client::Config::new(endpoints.to_vec());
         let security = self.security.clone();
         let client = RpcClient::connect(config, security, env, &self.runtime).await?;
@@ -524,9 +538,6 @@ impl Parts {
             local.set_max_pending_bytes(settings.pending_write_bytes());
             changed.reconfigure(&settings);
         });
-        let threads = GrpcThreads::new("grpc-server", config.server.grpc_threads());
-        let env = threads.env.clone();
-        self.threads.push(threads);
         let options = ServerOptions {
             config: config.server.clone(),
             memory_quota: config.memory_plan().grpc,
@@ -540,6 +551,7 @@ impl Parts {
             store_id: identity.store_id,
         };
         let health = HealthService::new();
+        let env = self.threads.env();
         let mut server = Server::new(options, identity, storage, health, env, &self.runtime)?;
         server.start();
         self.server = Some(server);
@@ -564,12 +576,10 @@ impl Parts {
         if let Some(pd_client) = self.pd_client.take() {
             pd_client.close();
         }
-        for threads in self.threads.drain(..) {
-            threads.end(&self.runtime).await;
-        }
         if let Some(pd_server) = self.pd_server.take() {
             pd_server.shutdown();
         }
+        self.threads.end(&self.runtime).await;
         if let Some(status) = self.status.take() {
             status.shutdown().await;
         }
