@@ -47,6 +47,10 @@ pub struct CfConfig {
     /// Write buffers, filling and being flushed, before writers are held back. Default 4, at
     /// least 2.
     pub max_write_buffer_number: i32,
+    /// Table files of the first level, which lie over each other, that are merged into the next. Fewer
+    /// means cheaper reads and more rewriting. Default 4; locks 1, because what is left of released
+    /// locks is in the way of every scan. At least 1.
+    pub level0_file_num_compaction_trigger: i32,
     /// Bytes of one table file below the first level. Default 16 MiB.
     pub target_file_size_base: ReadableSize,
     /// Bytes of the first sorted level. Default 128 MiB.
@@ -62,6 +66,7 @@ impl Default for CfConfig {
         CfConfig {
             write_buffer_size: ReadableSize::mb(32),
             max_write_buffer_number: 4,
+            level0_file_num_compaction_trigger: 4,
             target_file_size_base: ReadableSize::mb(16),
             max_bytes_for_level_base: ReadableSize::mb(128),
             bloom_filter_bits_per_key: 10.0,
@@ -85,7 +90,10 @@ impl Default for Config {
             info_log_max_size: ReadableSize::mb(1),
             defaultcf: CfConfig::default(),
             writecf: CfConfig::default(),
-            lockcf: with_buffer(ReadableSize::mb(16)),
+            lockcf: CfConfig {
+                level0_file_num_compaction_trigger: 1,
+                ..with_buffer(ReadableSize::mb(16))
+            },
             raftcf: with_buffer(ReadableSize::mb(8)),
         }
     }
@@ -162,6 +170,8 @@ impl Config {
             within(named("block-size"), bytes(cf.block_size), 1 << 10, 16 << 20);
             let buffers = cf.max_write_buffer_number.into();
             within(named("max-write-buffer-number"), buffers, 2, 64);
+            let trigger = cf.level0_file_num_compaction_trigger.into();
+            within(named("level0-file-num-compaction-trigger"), trigger, 1, 20);
             let bits = cf.bloom_filter_bits_per_key;
             // Not a number becomes 0 here and is caught below.
             within(named("bloom-filter-bits-per-key"), bits as i64, 0, 64);

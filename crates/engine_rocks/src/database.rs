@@ -78,12 +78,13 @@ impl Database {
                 Cf::Write => &config.writecf,
                 Cf::Raft => &config.raftcf,
             };
-            let mut options = cf_options(config, &cache);
+            let mut options = cf_options(cf, config, &cache)?;
             if Cf::DATA.contains(&cf) {
                 options.set_compaction_filter_factory(SlotFactory(filters[cf.index()].clone()));
             }
-            ColumnFamilyDescriptor::new(cf.name(), options)
+            Ok(ColumnFamilyDescriptor::new(cf.name(), options))
         });
+        let cfs = cfs.into_iter().collect::<Result<Vec<_>>>()?;
         let db = Db::open_cf_descriptors(&options, path, cfs)
             .map_err(|error| from_open(path, &error))?;
         let mut cf_ids = CfIds::default();
@@ -226,7 +227,12 @@ fn db_options(config: &Config) -> Result<Options> {
     Ok(options)
 }
 
-fn cf_options(config: &CfConfig, cache: &Cache) -> Options {
+/// Remains of released locks that a scan may meet in a write buffer before the buffer is flushed. Each
+/// transaction leaves some, and each scan walks over those in its range: 4096 of them take less than half a
+/// millisecond, and a flush for so many is cheap.
+const DEAD_LOCKS_MAX: u32 = 4096;
+
+fn cf_options(cf: Cf, config: &CfConfig, cache: &Cache) -> Result<Options> {
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
@@ -239,7 +245,14 @@ fn cf_options(config: &CfConfig, cache: &Cache) -> Options {
         table.set_bloom_filter(config.bloom_filter_bits_per_key, false);
         table.set_whole_key_filtering(true);
     }
-    let mut options = Options::default();
+    let mut options = match cf {
+        // The binding has no setter for it.
+        Cf::Lock => Options::default()
+            .get_options_from_string(format!("memtable_op_scan_flush_trigger={DEAD_LOCKS_MAX}"))
+            .map_err(|error| from_rocks(&error))?,
+        Cf::Default | Cf::Write | Cf::Raft => Options::default(),
+    };
+    options.set_level_zero_file_num_compaction_trigger(config.level0_file_num_compaction_trigger);
     options.set_block_based_table_factory(&table);
     options.set_write_buffer_size(size(config.write_buffer_size.0));
     options.set_max_write_buffer_number(config.max_write_buffer_number);
@@ -247,5 +260,5 @@ fn cf_options(config: &CfConfig, cache: &Cache) -> Options {
     options.set_max_bytes_for_level_base(config.max_bytes_for_level_base.0);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_compression_per_level(&COMPRESSION);
-    options
+    Ok(options)
 }

@@ -70,9 +70,18 @@ fn get_with<R>(
         .map(|value| f(&value)))
 }
 
+/// How deep a read may look.
+pub(crate) fn read_tier(only_cached: bool) -> rocksdb::ReadTier {
+    match only_cached {
+        true => rocksdb::ReadTier::BlockCache,
+        false => rocksdb::ReadTier::All,
+    }
+}
+
 fn read_options(opts: &ReadOptions) -> rocksdb::ReadOptions {
     let mut options = rocksdb::ReadOptions::default();
     options.fill_cache(opts.fill_cache);
+    options.set_read_tier(read_tier(opts.only_cached));
     options
 }
 

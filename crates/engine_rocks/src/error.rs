@@ -14,8 +14,9 @@ pub(crate) fn from_rocks(error: &rocksdb::Error) -> Error {
         ErrorKind::IOError if text.contains("No space left on device") => Error::NoSpace(text),
         ErrorKind::IOError => Error::Io(text),
         ErrorKind::InvalidArgument => Error::InvalidArgument(text),
-        // RocksDB says "incomplete" only where a limit of the caller stopped it.
-        ErrorKind::Incomplete => Error::TooManySkipped,
+        // RocksDB says "incomplete" only where a limit of the caller stopped it, of which there are two.
+        ErrorKind::Incomplete if text.contains("internal keys skipped") => Error::TooManySkipped,
+        ErrorKind::Incomplete => Error::NotCached,
         _ => Error::Engine(text),
     }
 }

@@ -6,6 +6,7 @@ use engine_traits::{Cf, EngineIterator, IterOptions, Result};
 use rocksdb::ReadOptions;
 
 use crate::database::Database;
+use crate::engine::read_tier;
 use crate::error::from_rocks;
 use crate::owned::{OwnedIterator, OwnedSnapshot};
 
@@ -26,6 +27,7 @@ impl RocksIterator {
         let empty = opts.is_empty_range();
         let mut options = ReadOptions::default();
         options.fill_cache(opts.fill_cache);
+        options.set_read_tier(read_tier(opts.only_cached));
         options.set_max_skippable_internal_keys(opts.max_skipped_internal);
         if !empty {
             if let Some(lower) = opts.lower {

@@ -5,12 +5,19 @@
 //! The argument, for both types:
 //!
 //! 1. The borrow points into the `Arc`'s allocation, which does not move and lives while the
-//!    `Arc` in the same struct lives. Nothing takes the database out of its `Arc`: [`Database`] is
-//!    not `Clone`, has no interior to swap, and `Arc::get_mut` is never called on it.
+//!    `Arc` in the same struct lives, wherever the struct itself moves. Nothing takes the database
+//!    out of its `Arc` or puts another in its place: the fields here are private and never assigned,
+//!    and the `Arc` is only cloned and dereferenced, in this crate and outside, where the type is
+//!    not visible.
 //! 2. Fields are dropped in the order of their declaration: the borrower before the `Arc`. A
 //!    snapshot is released, and an iterator destroyed, while the database is open.
-//! 3. The stretched lifetime does not escape: it occurs in private fields only, and the methods
-//!    give out borrows bound to `&self`.
+//! 3. What has the stretched lifetime does not leave its owner. A snapshot is never given out. A
+//!    cursor is given out only by a borrow of its owner, and keys and values live no longer than
+//!    that borrow; but with `&mut` two cursors could be exchanged between owners of two databases.
+//!    The one caller of `get_mut`, `iterator`, only calls methods of the cursor.
+//! 4. Options keep a bare pointer to the snapshot that was put into them, and the binding ties no
+//!    lifetime to it. An iterator holds that snapshot as long as itself; a single read lives no
+//!    longer than the borrow of the handle that holds it (`engine`).
 
 #![allow(unsafe_code, reason = "stretches two borrows; argued above")]
 
@@ -29,7 +36,7 @@ pub(crate) struct OwnedSnapshot {
 
 impl OwnedSnapshot {
     pub(crate) fn new(database: Arc<Database>) -> Self {
-        // SAFETY: the database outlives the snapshot, see 1 and 2 of the module.
+        // SAFETY: the database outlives the snapshot, which does not leave here, see 1 to 3 of the module.
         let db = unsafe { stretch(database.db()) };
         OwnedSnapshot {
             snapshot: db.snapshot(),
@@ -41,8 +48,8 @@ impl OwnedSnapshot {
         &self.database
     }
 
-    /// Makes reads with these options see this snapshot. They must not outlive it, which the
-    /// crate's callers ensure by keeping the snapshot for as long as what reads with them.
+    /// Makes reads with these options see this snapshot. They must not be read with when it is gone:
+    /// see 4 of the module.
     pub(crate) fn apply_to(&self, options: &mut ReadOptions) {
         options.set_snapshot(&self.snapshot);
     }
@@ -69,7 +76,7 @@ impl OwnedIterator {
         if let Some(snapshot) = &snapshot {
             snapshot.apply_to(&mut options);
         }
-        // SAFETY: the database outlives the iterator, see 1 and 2 of the module.
+        // SAFETY: the database outlives the iterator, which does not leave here, see 1 to 3 of the module.
         let db = unsafe { stretch(database.db()) };
         let iter = db.raw_iterator_cf_opt(database.cf(cf)?, options);
         Ok(OwnedIterator {

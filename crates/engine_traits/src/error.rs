@@ -44,6 +44,9 @@ pub enum Error {
     /// [`IterOptions::max_skipped_internal`]: crate::IterOptions::max_skipped_internal
     #[error("more internal keys skipped than the limit allows")]
     TooManySkipped,
+    /// A read that may only look at memory needs a file.
+    #[error("not in memory")]
+    NotCached,
     /// Any other refusal of the engine, in its own words.
     #[error("engine: {0}")]
     Engine(String),

@@ -5,11 +5,19 @@
 pub struct ReadOptions {
     /// Keep the blocks that were read. Off for large scans that would evict everything else.
     pub fill_cache: bool,
+    /// Fail with [`Error::NotCached`] instead of reading a file: for threads that must not block.
+    /// Engines without files ignore it.
+    ///
+    /// [`Error::NotCached`]: crate::Error::NotCached
+    pub only_cached: bool,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        ReadOptions { fill_cache: true }
+        ReadOptions {
+            fill_cache: true,
+            only_cached: false,
+        }
     }
 }
 
@@ -23,6 +31,11 @@ pub struct IterOptions {
     pub upper: Option<Vec<u8>>,
     /// Keep the blocks that were read.
     pub fill_cache: bool,
+    /// Fail with [`Error::NotCached`] where a movement would have to read a file. Engines without files
+    /// ignore it.
+    ///
+    /// [`Error::NotCached`]: crate::Error::NotCached
+    pub only_cached: bool,
     /// The caller will not look at values; the engine may leave them out.
     pub key_only: bool,
     /// Fail with [`Error::TooManySkipped`] when one step passes more deleted or overwritten
@@ -38,6 +51,7 @@ impl Default for IterOptions {
             lower: None,
             upper: None,
             fill_cache: true,
+            only_cached: false,
             key_only: false,
             max_skipped_internal: 0,
         }

@@ -150,6 +150,19 @@ pub trait Engine: Clone + Send + Sync + 'static {
         ctx: SnapshotContext,
     ) -> impl Future<Output = Result<Self::Snap>> + Send + 'static + use<Self>;
 
+    /// Such a view at once, for a read of `key` (where keys are what regions know them as) on a thread that
+    /// must not block. What a read of it would need a file for, or a long walk, fails with
+    /// [`engine_traits::Error::NotCached`]; the caller then reads elsewhere, with
+    /// [`async_snapshot`](Self::async_snapshot). `None` where no view can be had without waiting.
+    fn memory_snapshot(
+        &self,
+        _ctx: &kvrpcpb::Context,
+        _start_ts: TimeStamp,
+        _key: Option<&Key>,
+    ) -> Option<Result<Self::Snap>> {
+        None
+    }
+
     /// Starts a write and tells its stages. The write goes its way also when the stream is
     /// dropped. No order is promised between writes whose streams have not ended: whoever needs
     /// one waits, or holds latches.

@@ -262,6 +262,15 @@ impl Error {
     pub fn is_key_locked(&self) -> bool {
         matches!(self, Self::KeyIsLocked(_))
     }
+
+    /// Whether a read was to look at memory alone, and that does not do.
+    #[must_use]
+    pub fn is_not_in_memory(&self) -> bool {
+        matches!(
+            self,
+            Self::Kv(kv::Error::Engine(engine_traits::Error::NotCached))
+        )
+    }
 }
 
 /// Upper-case hexadecimal, the form in which keys appear in messages.

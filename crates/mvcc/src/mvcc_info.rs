@@ -98,7 +98,10 @@ pub fn mvcc_info<S: Snapshot>(
         .get_with(
             Cf::Lock,
             key,
-            &ReadOptions { fill_cache: false },
+            &ReadOptions {
+                fill_cache: false,
+                ..ReadOptions::default()
+            },
             LockValue::parse,
         )?
         .transpose()

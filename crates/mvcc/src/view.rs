@@ -73,6 +73,7 @@ impl ReadView {
     pub(crate) fn read_options(&self) -> ReadOptions {
         ReadOptions {
             fill_cache: self.fill_cache,
+            ..ReadOptions::default()
         }
     }
 

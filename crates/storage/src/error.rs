@@ -125,6 +125,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a read was to look at memory alone, and that does not do.
+    pub(crate) fn is_not_in_memory(&self) -> bool {
+        matches!(
+            self,
+            Error::Kv(kv::Error::Engine(engine_traits::Error::NotCached))
+        )
+    }
+
     /// Logs damage of the stored data: somebody must look at it, whatever the client does with its answer. Keys stay
     /// out of the log.
     pub(crate) fn log_damage(&self, command: &'static str) {

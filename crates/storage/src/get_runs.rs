@@ -11,7 +11,7 @@
 //! 4. Between two gets the consumer may make the run wait. No snapshot is held meanwhile, for that would keep the engine
 //!    from dropping old versions.
 //!
-//! A get alone goes the same way, without a consumer.
+//! A get alone goes the same way, without a consumer, if it needs the pool at all: see [`crate::at_once`].
 //!
 //! Must never: let one get's failure touch another.
 
@@ -94,7 +94,7 @@ pub(crate) trait PointRead<E: Engine, L, F>: Send + Sync + 'static {
     /// Everything that must happen before the snapshot.
     fn prepare(&self, storage: &Storage<E, L, F>) -> Result<()>;
 
-    fn read(self, storage: &Storage<E, L, F>, snapshot: E::Snap) -> Result<Self::Output>;
+    fn read(&self, storage: &Storage<E, L, F>, snapshot: E::Snap) -> Result<Self::Output>;
 }
 
 impl<E: Engine, L: LockManager, F: KvFormat> PointRead<E, L, F> for GetCommand {
@@ -127,15 +127,17 @@ impl<E: Engine, L: LockManager, F: KvFormat> PointRead<E, L, F> for GetCommand {
         storage.raise_max_ts(CommandKind::Get.name(), &self.ctx, self.ts)
     }
 
-    fn read(mut self, _: &Storage<E, L, F>, snapshot: E::Snap) -> Result<Option<ValueEntry>> {
+    fn read(&self, _: &Storage<E, L, F>, snapshot: E::Snap) -> Result<Option<ValueEntry>> {
         let view = ReadView {
             need_commit_ts: self.need_commit_ts,
-            ..read_view(&mut self.ctx, self.ts)
+            ..read_view(&self.ctx, self.ts)
         };
         let mut getter = PointGetter::new(snapshot, view);
         let found = getter.get(&self.key);
-        let cost = getter.take_statistics();
-        statistics::record(CommandKind::Get.name(), &cost, &self.tracker);
+        if !found.as_ref().is_err_and(mvcc::Error::is_not_in_memory) {
+            let cost = getter.take_statistics();
+            statistics::record(CommandKind::Get.name(), &cost, &self.tracker);
+        }
         Ok(found?.map(|entry| asked_for(entry, self.need_commit_ts)))
     }
 }
@@ -168,7 +170,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> PointRead<E, L, F> for RawGetComman
         storage.check_raw_keys(CommandKind::RawGet, &self.ctx, [self.key.as_slice()])
     }
 
-    fn read(self, storage: &Storage<E, L, F>, snapshot: E::Snap) -> Result<Option<Vec<u8>>> {
+    fn read(&self, storage: &Storage<E, L, F>, snapshot: E::Snap) -> Result<Option<Vec<u8>>> {
         storage.raw_value(&snapshot, &self.ctx, &self.cf, &self.key)
     }
 }
@@ -207,8 +209,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         self.start_run(gets, consumer);
     }
 
-    /// A get alone.
-    pub(crate) fn get_one<R: PointRead<E, L, F>>(
+    /// A get alone, in the pool.
+    pub(crate) fn get_in_pool<R: PointRead<E, L, F>>(
         &self,
         read: R,
     ) -> impl Future<Output = Result<R::Output>> + Send + 'static + use<E, L, F, R> {

@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod api;
+mod at_once;
 mod config;
 mod deadline;
 mod destroy_range;

@@ -40,11 +40,11 @@ pub struct ScanOptions {
 }
 
 /// How the request of `ctx` reads at `ts`.
-pub(crate) fn read_view(ctx: &mut Context, ts: TimeStamp) -> ReadView {
+pub(crate) fn read_view(ctx: &Context, ts: TimeStamp) -> ReadView {
     ReadView {
         isolation: ctx.get_isolation_level().into(),
-        bypass: TsSet::from_u64s(&ctx.take_resolved_locks()),
-        access: TsSet::from_u64s(&ctx.take_committed_locks()),
+        bypass: TsSet::from_u64s(ctx.get_resolved_locks()),
+        access: TsSet::from_u64s(ctx.get_committed_locks()),
         replica_read: if ctx.get_replica_read() {
             ReplicaRead::Yes
         } else {
@@ -107,7 +107,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     /// its place.
     pub fn batch_get(
         &self,
-        mut ctx: Context,
+        ctx: Context,
         keys: Vec<Key>,
         ts: TimeStamp,
         need_commit_ts: bool,
@@ -126,7 +126,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             this.raise_max_ts(KIND, &ctx, ts)?;
             let view = ReadView {
                 need_commit_ts,
-                ..read_view(&mut ctx, ts)
+                ..read_view(&ctx, ts)
             };
             let ranges = key_ranges(&keys);
             let snapshot = this.read_snapshot(ctx, ts, ranges, &tracker).await?;
@@ -170,7 +170,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     /// (inclusive). An absent `end` is unbounded, and so is the empty `start` of a reverse scan.
     pub fn scan(
         &self,
-        mut ctx: Context,
+        ctx: Context,
         start: Key,
         end: Option<Key>,
         options: ScanOptions,
@@ -188,7 +188,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             }
             let view = ReadView {
                 key_only: options.key_only,
-                ..read_view(&mut ctx, ts)
+                ..read_view(&ctx, ts)
             };
             let unbounded = || Key::from_encoded(Vec::new());
             let ranges = vec![(

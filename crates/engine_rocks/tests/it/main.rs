@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 mod damage;
+mod dead_locks;
 mod fixture;
+mod only_cached;
 mod open;
 mod refusal;
 mod size;

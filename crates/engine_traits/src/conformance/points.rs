@@ -17,7 +17,10 @@ fn reads_what_was_written<E: KvEngine>(engine: &E) {
     assert_eq!(engine.get(Cf::Default, b"k").unwrap().unwrap(), b"v1");
     write(engine, |batch| batch.put(Cf::Default, b"k", b"v2"));
     assert_eq!(engine.get(Cf::Default, b"k").unwrap().unwrap(), b"v2");
-    let opts = ReadOptions { fill_cache: false };
+    let opts = ReadOptions {
+        fill_cache: false,
+        ..ReadOptions::default()
+    };
     assert_eq!(
         engine
             .get_with(Cf::Default, b"k", &opts, <[u8]>::len)

@@ -25,7 +25,7 @@ use futures::{Future, Stream, future};
 use keys::DATA_PREFIX_KEY;
 use kvproto::kvrpcpb;
 use runtime::{Clock, Runtime};
-use txn_types::Key;
+use txn_types::{Key, TimeStamp};
 
 pub use config::Config;
 use destroy::{DestroyQueue, Destroyer};
@@ -33,6 +33,7 @@ use disk::DiskGate;
 pub use disk::DiskStatus;
 use queue::{PendingWrite, Queue};
 pub use region::LocalRegion;
+use snapshot::{Bounds, Reach};
 pub use snapshot::{LocalIterator, LocalSnapshot};
 pub use writer::OnFatal;
 use writer::{Counters, Writer, WriterQueue};
@@ -59,6 +60,8 @@ impl<E: KvEngine> Clone for LocalEngine<E> {
 struct Inner<E> {
     engine: E,
     region: LocalRegion,
+    /// Of the region, as engine keys.
+    bounds: Arc<Bounds>,
     queue: Arc<Queue>,
     counters: Arc<Counters>,
     disk: DiskGate,
@@ -118,9 +121,11 @@ impl<E: KvEngine> LocalEngine<E> {
                 .spawner
                 .spawn_dedicated("kv-destroyer", destroyer.run()),
         );
+        let bounds = Bounds::new(region.region.get_start_key(), region.region.get_end_key());
         let inner = Inner {
             engine,
             region,
+            bounds: Arc::new(bounds),
             queue,
             counters,
             disk: DiskGate::default(),
@@ -202,24 +207,30 @@ impl<E: KvEngine> LocalEngine<E> {
         }
     }
 
-    fn snapshot_now(&self, ctx: &SnapshotContext) -> Result<LocalSnapshot<E::Snapshot>> {
+    /// A snapshot, if `check` finds that the region contains what will be read.
+    fn snapshot_now(
+        &self,
+        ctx: &kvrpcpb::Context,
+        check: impl FnOnce(&LocalRegion) -> Result<()>,
+        reach: Reach,
+    ) -> Result<LocalSnapshot<E::Snapshot>> {
         let Inner {
             engine,
             region,
             queue,
+            bounds,
             ..
         } = &*self.inner;
         if queue.is_closed() {
             return Err(Error::Closed);
         }
-        region.check_context(&ctx.ctx)?;
-        region.check_ranges(&ctx.key_ranges)?;
-        let (start, end) = (region.region.get_start_key(), region.region.get_end_key());
+        region.check_context(ctx)?;
+        check(region)?;
         Ok(LocalSnapshot::new(
             engine.snapshot(),
-            start,
-            end,
+            bounds.clone(),
             region.term(),
+            reach,
         ))
     }
 
@@ -283,7 +294,21 @@ impl<E: KvEngine> Engine for LocalEngine<E> {
         &self,
         ctx: SnapshotContext,
     ) -> impl Future<Output = Result<Self::Snap>> + Send + 'static + use<E> {
-        future::ready(self.snapshot_now(&ctx))
+        let check = |region: &LocalRegion| region.check_ranges(&ctx.key_ranges);
+        future::ready(self.snapshot_now(&ctx.ctx, check, Reach::Everything))
+    }
+
+    fn memory_snapshot(
+        &self,
+        ctx: &kvrpcpb::Context,
+        _start_ts: TimeStamp,
+        key: Option<&Key>,
+    ) -> Option<Result<Self::Snap>> {
+        let check = |region: &LocalRegion| match key {
+            Some(key) => region.check_key(key),
+            None => Ok(()),
+        };
+        Some(self.snapshot_now(ctx, check, Reach::Memory))
     }
 
     fn async_write(

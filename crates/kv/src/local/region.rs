@@ -94,6 +94,11 @@ impl LocalRegion {
         Ok(())
     }
 
+    /// Whether the region contains this encoded key.
+    pub(crate) fn check_key(&self, key: &Key) -> Result<()> {
+        self.check_start(key.as_encoded())
+    }
+
     fn check_start(&self, key: &[u8]) -> Result<()> {
         let end = self.region.get_end_key();
         if key < self.region.get_start_key() || (!end.is_empty() && key >= end) {

@@ -1,35 +1,67 @@
 //! Snapshots of a local engine: an engine snapshot without the data prefix.
+//!
+//! One for a thread that must not block looks at memory alone, and gives up where a read would become
+//! long: nothing may be slow there, neither a disk nor a thousand versions of one key.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
-use engine_traits::{Cf, EngineIterator, IterOptions, Iterable, Peekable, ReadOptions};
+use engine_traits::{Cf, EngineIterator, Error, IterOptions, Iterable, Peekable, ReadOptions};
 use keys::{DATA_PREFIX, DATA_PREFIX_KEY};
 use txn_types::Key;
 
 use crate::{Result, Snapshot};
 
+/// How often an iterator that looks at memory alone moves, and over how many dead entries at once: as long
+/// as a read takes that goes straight to its key, with room for some versions above it.
+const MOVES_IN_MEMORY: u32 = 32;
+
+/// How far reads of a snapshot go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// As far as they must.
+    Everything,
+    /// Through memory, and not far.
+    Memory,
+}
+
+/// Bounds of a region as engine keys.
+pub(crate) struct Bounds {
+    lower: Vec<u8>,
+    upper: Vec<u8>,
+}
+
+impl Bounds {
+    /// Of the region `[start_key, end_key)`.
+    pub(crate) fn new(start_key: &[u8], end_key: &[u8]) -> Bounds {
+        Bounds {
+            lower: keys::data_key(start_key),
+            upper: keys::data_end_key(end_key),
+        }
+    }
+}
+
 /// A snapshot of a [`LocalEngine`](crate::LocalEngine).
 #[derive(Clone)]
 pub struct LocalSnapshot<S> {
     snapshot: S,
-    /// Bounds of the region as engine keys.
-    lower: Vec<u8>,
-    upper: Vec<u8>,
+    bounds: Arc<Bounds>,
     term: Option<NonZeroU64>,
+    reach: Reach,
 }
 
 impl<S> LocalSnapshot<S> {
     pub(crate) fn new(
         snapshot: S,
-        start_key: &[u8],
-        end_key: &[u8],
+        bounds: Arc<Bounds>,
         term: Option<NonZeroU64>,
+        reach: Reach,
     ) -> Self {
         LocalSnapshot {
             snapshot,
-            lower: keys::data_key(start_key),
-            upper: keys::data_end_key(end_key),
+            bounds,
             term,
+            reach,
         }
     }
 }
@@ -45,21 +77,41 @@ impl<S: engine_traits::Snapshot> Snapshot for LocalSnapshot<S> {
         f: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>> {
         let data_key = keys::data_key(key.as_encoded());
-        Ok(Peekable::get_with(&self.snapshot, cf, &data_key, opts, f)?)
+        let opts = ReadOptions {
+            only_cached: opts.only_cached || self.reach == Reach::Memory,
+            ..*opts
+        };
+        Ok(Peekable::get_with(&self.snapshot, cf, &data_key, &opts, f)?)
     }
 
     fn iter(&self, cf: Cf, mut opts: IterOptions) -> Result<Self::Iter> {
         // A bound of the caller only ever narrows the region.
+        let bounds = &*self.bounds;
         let lower = opts.lower.take().map(|key| keys::data_key(&key));
         let upper = opts.upper.take().map(|key| keys::data_key(&key));
-        opts.lower =
-            Some(lower.map_or_else(|| self.lower.clone(), |key| key.max(self.lower.clone())));
-        opts.upper =
-            Some(upper.map_or_else(|| self.upper.clone(), |key| key.min(self.upper.clone())));
+        opts.lower = Some(
+            lower
+                .filter(|key| *key > bounds.lower)
+                .unwrap_or_else(|| bounds.lower.clone()),
+        );
+        opts.upper = Some(
+            upper
+                .filter(|key| *key < bounds.upper)
+                .unwrap_or_else(|| bounds.upper.clone()),
+        );
+        let moves_left = match self.reach {
+            Reach::Everything => None,
+            Reach::Memory => {
+                opts.only_cached = true;
+                opts.max_skipped_internal = MOVES_IN_MEMORY.into();
+                Some(MOVES_IN_MEMORY)
+            }
+        };
         let iter = Iterable::iter(&self.snapshot, cf, opts)?;
         Ok(LocalIterator {
             iter,
             target: DATA_PREFIX_KEY.to_vec(),
+            moves_left,
         })
     }
 
@@ -74,6 +126,8 @@ pub struct LocalIterator<I> {
     iter: I,
     /// The engine key of the last seek; kept for its memory.
     target: Vec<u8>,
+    /// How often it may still move, where that is limited.
+    moves_left: Option<u32>,
 }
 
 impl<I> LocalIterator<I> {
@@ -82,33 +136,65 @@ impl<I> LocalIterator<I> {
         self.target.push(DATA_PREFIX);
         self.target.extend_from_slice(key);
     }
+
+    /// To be called before each movement.
+    fn count_move(&mut self) -> engine_traits::Result<()> {
+        match &mut self.moves_left {
+            None => Ok(()),
+            Some(0) => Err(Error::NotCached),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// What a movement led to. One that passed too many dead entries belongs elsewhere, too.
+    fn moved(&self, outcome: engine_traits::Result<bool>) -> engine_traits::Result<bool> {
+        match outcome {
+            Err(Error::TooManySkipped) if self.moves_left.is_some() => Err(Error::NotCached),
+            outcome => outcome,
+        }
+    }
 }
 
 impl<I: EngineIterator> EngineIterator for LocalIterator<I> {
     fn seek(&mut self, key: &[u8]) -> engine_traits::Result<bool> {
+        self.count_move()?;
         self.set_target(key);
-        self.iter.seek(&self.target)
+        let outcome = self.iter.seek(&self.target);
+        self.moved(outcome)
     }
 
     fn seek_for_prev(&mut self, key: &[u8]) -> engine_traits::Result<bool> {
+        self.count_move()?;
         self.set_target(key);
-        self.iter.seek_for_prev(&self.target)
+        let outcome = self.iter.seek_for_prev(&self.target);
+        self.moved(outcome)
     }
 
     fn seek_to_first(&mut self) -> engine_traits::Result<bool> {
-        self.iter.seek_to_first()
+        self.count_move()?;
+        let outcome = self.iter.seek_to_first();
+        self.moved(outcome)
     }
 
     fn seek_to_last(&mut self) -> engine_traits::Result<bool> {
-        self.iter.seek_to_last()
+        self.count_move()?;
+        let outcome = self.iter.seek_to_last();
+        self.moved(outcome)
     }
 
     fn next(&mut self) -> engine_traits::Result<bool> {
-        self.iter.next()
+        self.count_move()?;
+        let outcome = self.iter.next();
+        self.moved(outcome)
     }
 
     fn prev(&mut self) -> engine_traits::Result<bool> {
-        self.iter.prev()
+        self.count_move()?;
+        let outcome = self.iter.prev();
+        self.moved(outcome)
     }
 
     fn valid(&self) -> bool {

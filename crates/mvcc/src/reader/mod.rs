@@ -56,6 +56,7 @@ impl<S: Snapshot> SnapshotReader<S> {
     fn read_options(&self) -> ReadOptions {
         ReadOptions {
             fill_cache: self.fill_cache,
+            ..ReadOptions::default()
         }
     }
 
@@ -148,6 +149,7 @@ impl<S: Snapshot> SnapshotReader<S> {
             fill_cache: self.fill_cache,
             key_only: true,
             max_skipped_internal: PROBE_SKIPPED_MAX,
+            ..IterOptions::default()
         };
         let mut iter = self.snapshot.iter(Cf::Write, options)?;
         self.statistics.write.seek += 1;

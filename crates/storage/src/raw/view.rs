@@ -65,6 +65,7 @@ impl<'s, S: Snapshot, F: KvFormat> RawView<'s, S, F> {
         }
         let options = ReadOptions {
             fill_cache: self.fill_cache,
+            ..ReadOptions::default()
         };
         let look = |stored: &[u8]| Ok(visible::<F>(stored, self.now_secs)?.map(f));
         let found: Option<Result<Option<T>>> =

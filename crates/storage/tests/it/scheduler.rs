@@ -157,9 +157,9 @@ fn passed_deadline_writes_nothing() {
     assert!(matches!(world.run(late), Err(Error::DeadlineExceeded)));
     assert!(!is_locked(&world.engine, b"a"));
     assert_idle(&world);
-    let read = world.storage.get(
+    let read = world.storage.batch_get(
         ctx.clone(),
-        Key::from_raw(b"a"),
+        vec![Key::from_raw(b"a")],
         TimeStamp::new(5),
         false,
         tracker(),
