@@ -56,7 +56,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut content = file.content;
         if let Some(service) = services.get(&file.name) {
             content.extend_from_slice(b"\n");
-            content.extend_from_slice(without_inner_attributes(service)?.as_bytes());
+            let service = with_bounded_requests(&without_inner_attributes(service)?)?;
+            content.extend_from_slice(service.as_bytes());
         }
         let path = out_dir.join(&file.name);
         fs::write(&path, &content)?;
@@ -78,4 +79,18 @@ fn without_inner_attributes(generated: &[u8]) -> Result<String, std::str::Utf8Er
         }
     }
     Ok(text)
+}
+
+/// The generated services with requests that are decoded by `bounded`, which looks before it allocates. What a client
+/// decodes are answers of servers that it trusts.
+fn with_bounded_requests(generated: &str) -> Result<String, Box<dyn Error>> {
+    const REQUEST: &str =
+        "req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de }";
+    const BOUNDED: &str =
+        "req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: crate::bounded::decode }";
+    let methods = generated.matches("req_mar:").count();
+    if generated.matches(REQUEST).count() != methods {
+        return Err("grpcio-compiler writes its methods in another form".into());
+    }
+    Ok(generated.replace(REQUEST, BOUNDED))
 }

@@ -2,6 +2,8 @@
 //! meaning; that is the part of whoever sends or serves it.
 #![doc = include_str!("../README.md")]
 
+pub mod bounded;
+
 pub use raft::eraftpb;
 
 /// Every schema file of `proto/`, encoded as a `google.protobuf.FileDescriptorSet`.

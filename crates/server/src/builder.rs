@@ -10,7 +10,7 @@ use kvproto::healthpb::create_health;
 use kvproto::tikvpb::{Tikv, create_tikv};
 use online_config::ReadableSize;
 use security::Security;
-use service::{HealthService, bounded_handlers};
+use service::HealthService;
 
 use crate::config::ServerConfig;
 
@@ -84,8 +84,6 @@ impl<S: Tikv + Send + Clone + 'static> GrpcBuilderFactory for BuilderFactory<S> 
         let mut builder = ServerBuilder::new(env)
             .channel_args(args)
             .register_service(create_tikv(self.kv_service.clone()))
-            // The same handlers, behind a decoder that refuses what would not fit into memory.
-            .register_service(bounded_handlers(self.kv_service.clone()))
             .register_service(create_health(self.health.clone()));
         for factory in &self.more {
             builder = builder.register_service(factory());

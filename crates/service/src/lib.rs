@@ -2,7 +2,6 @@
 #![doc = include_str!("../README.md")]
 
 mod batch;
-mod bounded;
 mod call;
 mod details;
 pub mod errors;
@@ -11,7 +10,6 @@ mod health;
 mod in_flight;
 mod message;
 pub mod metrics;
-mod parts;
 mod raw;
 pub mod rpc_table;
 mod rpcs;
@@ -20,7 +18,6 @@ mod slow_log;
 mod slow_score;
 mod txn;
 
-pub use bounded::bounded_handlers;
 pub use health::{HealthService, ServingStatus};
 pub use in_flight::InFlight;
 pub use message::Failure;

@@ -9,6 +9,7 @@
 )]
 
 mod agreement;
+mod bounded;
 mod difference;
 mod recursion;
 mod schema;

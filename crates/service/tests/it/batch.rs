@@ -299,18 +299,14 @@ fn requests_and_numbers_of_different_length_end_the_stream() {
 fn bytes_that_are_no_message_end_the_stream() {
     let fixture = Fixture::new();
     // An endless tag, requests that are a number, a request longer than the message, and one that
-    // claims four gigabytes: nothing is reserved for them, it is what follows, which is nothing.
-    let malformed = "malformed message: ";
+    // claims four gigabytes.
     let cases = [
-        (&[0xff; 16][..], malformed),
-        (&[0x08, 0x01], malformed),
-        (&[0x0a, 0x7f, 0x6a], malformed),
-        (
-            &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f],
-            "1 requests with 0 request ids",
-        ),
+        &[0xff; 16][..],
+        &[0x08, 0x01],
+        &[0x0a, 0x7f, 0x6a],
+        &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f],
     ];
-    for (bytes, expected) in cases {
+    for bytes in cases {
         let (mut sender, mut receiver) = fixture.open_bytes("BatchCommands");
         // The status may be there before the message counts as sent.
         let _ = block_on(sender.send((bytes.to_vec(), WriteFlags::default())));
@@ -318,7 +314,7 @@ fn bytes_that_are_no_message_end_the_stream() {
             Some(Err(grpcio::Error::RpcFailure(status))) => {
                 assert_eq!(status.code(), RpcStatusCode::INVALID_ARGUMENT);
                 let text = status.message();
-                assert!(text.starts_with(expected), "{text}");
+                assert!(text.starts_with("malformed message: "), "{text}");
             }
             other => panic!("{bytes:02x?}: {other:?}"),
         }
@@ -351,15 +347,7 @@ fn one_that_never_reads_harms_nobody() {
     let mut mute = Stream::open(&fixture);
     for at in 0..30u64 {
         let ids = at * 100..at * 100 + 100;
-        let cmds = ids.map(|id| (id, Some(raw_get(&fixture, b"large"))));
-        let mut message = BatchCommandsRequest::default();
-        for (id, cmd) in cmds {
-            let mut request = BatchCommandsRequest_Request::default();
-            request.cmd = cmd;
-            message.mut_requests().push(request);
-            message.mut_request_ids().push(id);
-        }
-        mute.send_message(message);
+        mute.send(ids.map(|id| (id, Some(raw_get(&fixture, b"large")))));
     }
     for _ in 0..10 {
         assert!(writer.ask(Some(raw_get(&fixture, b"large"))).is_some());

@@ -106,8 +106,7 @@ impl Fixture {
             .build_args();
         let mut server = ServerBuilder::new(env.clone())
             .channel_args(args)
-            .register_service(create_tikv(service.clone()))
-            .register_service(service::bounded_handlers(service))
+            .register_service(create_tikv(service))
             .register_service(kvproto::healthpb::create_health(health.clone()))
             .build()
             .unwrap();
