@@ -213,20 +213,12 @@ impl Service {
     ) -> Result<SetGCBarrierResponse> {
         self.shared.check_header(req.get_header())?;
         let keyspace_id = keyspace_of!(req.get_keyspace_scope())?;
-        let (id, ts, ttl) = (
-            req.take_barrier_id(),
-            req.get_barrier_ts(),
-            req.get_ttl_seconds(),
-        );
-        let now = self.shared.oracle.moment();
-        let plan = move |state: &PdState| {
-            state.check_bootstrapped()?;
-            let place = Place::Scope(state.gc_scope(keyspace_id, Caller::User)?);
-            let (changes, barrier) = state.gc().plan_set_barrier(place, &id, ts, ttl, now)?;
-            Ok((changes, barrier_message(&id, &barrier, now)))
-        };
+        let id = req.take_barrier_id();
+        let (ts, ttl) = (req.get_barrier_ts(), req.get_ttl_seconds());
+        let place = move |state: &PdState| scope_of_user(state, keyspace_id);
+        let (barrier, now) = self.put_barrier(place, id.clone(), ts, ttl).await?;
         let mut response = SetGCBarrierResponse::default();
-        response.set_new_barrier_info(self.shared.cluster.mutate(plan).await?);
+        response.set_new_barrier_info(barrier_message(&id, &barrier, now));
         Ok(response)
     }
 
@@ -237,16 +229,11 @@ impl Service {
         self.shared.check_header(req.get_header())?;
         let keyspace_id = keyspace_of!(req.get_keyspace_scope())?;
         let id = req.take_barrier_id();
-        let now = self.shared.oracle.moment();
-        let plan = move |state: &PdState| {
-            state.check_bootstrapped()?;
-            let place = Place::Scope(state.gc_scope(keyspace_id, Caller::User)?);
-            let (changes, barrier) = state.gc().plan_delete_barrier(place, &id)?;
-            Ok((changes, barrier.map(|b| barrier_message(&id, &b, now))))
-        };
+        let place = move |state: &PdState| scope_of_user(state, keyspace_id);
+        let (deleted, now) = self.take_barrier(place, id.clone()).await?;
         let mut response = DeleteGCBarrierResponse::default();
-        if let Some(deleted) = self.shared.cluster.mutate(plan).await? {
-            response.set_deleted_barrier_info(deleted);
+        if let Some(barrier) = deleted {
+            response.set_deleted_barrier_info(barrier_message(&id, &barrier, now));
         }
         Ok(response)
     }
@@ -256,22 +243,12 @@ impl Service {
         mut req: SetGlobalGCBarrierRequest,
     ) -> Result<SetGlobalGCBarrierResponse> {
         self.shared.check_header(req.get_header())?;
-        let (id, ts, ttl) = (
-            req.take_barrier_id(),
-            req.get_barrier_ts(),
-            req.get_ttl_seconds(),
-        );
-        let now = self.shared.oracle.moment();
-        let plan = move |state: &PdState| {
-            state.check_bootstrapped()?;
-            let (changes, barrier) =
-                state
-                    .gc()
-                    .plan_set_barrier(Place::Global, &id, ts, ttl, now)?;
-            Ok((changes, global_message(&id, &barrier, now)))
-        };
+        let id = req.take_barrier_id();
+        let (ts, ttl) = (req.get_barrier_ts(), req.get_ttl_seconds());
+        let place = |_: &PdState| Ok(Place::Global);
+        let (barrier, now) = self.put_barrier(place, id.clone(), ts, ttl).await?;
         let mut response = SetGlobalGCBarrierResponse::default();
-        response.set_new_barrier_info(self.shared.cluster.mutate(plan).await?);
+        response.set_new_barrier_info(global_message(&id, &barrier, now));
         Ok(response)
     }
 
@@ -281,17 +258,45 @@ impl Service {
     ) -> Result<DeleteGlobalGCBarrierResponse> {
         self.shared.check_header(req.get_header())?;
         let id = req.take_barrier_id();
+        let place = |_: &PdState| Ok(Place::Global);
+        let (deleted, now) = self.take_barrier(place, id.clone()).await?;
+        let mut response = DeleteGlobalGCBarrierResponse::default();
+        if let Some(barrier) = deleted {
+            response.set_deleted_barrier_info(global_message(&id, &barrier, now));
+        }
+        Ok(response)
+    }
+
+    /// Sets a barrier where `place` says. Gives it with the moment of the change.
+    async fn put_barrier(
+        &self,
+        place: impl Fn(&PdState) -> Result<Place> + Send + 'static,
+        id: String,
+        ts: u64,
+        ttl: i64,
+    ) -> Result<(Barrier, Moment)> {
         let now = self.shared.oracle.moment();
         let plan = move |state: &PdState| {
             state.check_bootstrapped()?;
-            let (changes, barrier) = state.gc().plan_delete_barrier(Place::Global, &id)?;
-            Ok((changes, barrier.map(|b| global_message(&id, &b, now))))
+            let place = place(state)?;
+            state.gc().plan_set_barrier(place, &id, ts, ttl, now)
         };
-        let mut response = DeleteGlobalGCBarrierResponse::default();
-        if let Some(deleted) = self.shared.cluster.mutate(plan).await? {
-            response.set_deleted_barrier_info(deleted);
-        }
-        Ok(response)
+        Ok((self.shared.cluster.mutate(plan).await?, now))
+    }
+
+    /// Deletes a barrier where `place` says. Gives what was there with the moment of the change.
+    async fn take_barrier(
+        &self,
+        place: impl Fn(&PdState) -> Result<Place> + Send + 'static,
+        id: String,
+    ) -> Result<(Option<Barrier>, Moment)> {
+        let now = self.shared.oracle.moment();
+        let plan = move |state: &PdState| {
+            state.check_bootstrapped()?;
+            let place = place(state)?;
+            state.gc().plan_delete_barrier(place, &id)
+        };
+        Ok((self.shared.cluster.mutate(plan).await?, now))
     }
 }
 
@@ -436,6 +441,11 @@ fn state_message(
         message.set_gc_barriers(live.collect());
     }
     message
+}
+
+/// Where a user's barrier of a keyspace stands.
+fn scope_of_user(state: &PdState, keyspace_id: Option<u32>) -> Result<Place> {
+    Ok(Place::Scope(state.gc_scope(keyspace_id, Caller::User)?))
 }
 
 fn barrier_message(id: &str, barrier: &Barrier, now: Moment) -> GCBarrierInfo {

@@ -169,17 +169,25 @@ impl Service {
         work: impl Future<Output = Result<R>> + Send + 'static,
     ) {
         let service = self.clone();
-        let answering = async move {
-            let sent = match service.complete(work.await) {
-                Ok(response) => sink.success(response).await,
-                Err(status) => sink.fail(status).await,
-            };
-            if let Err(error) = sent {
-                tracing::debug!(error = %error, "answer not delivered");
-            }
-        };
-        ctx.spawn(answering.map(drop));
+        deliver(ctx, sink, work.map(move |result| service.complete(result)));
     }
+}
+
+/// Sends the outcome of `work`. Whether it arrives is the client's business: it may have left.
+pub(super) fn deliver<R: Send + 'static>(
+    ctx: &RpcContext<'_>,
+    sink: UnarySink<R>,
+    work: impl Future<Output = std::result::Result<R, RpcStatus>> + Send + 'static,
+) {
+    ctx.spawn(async move {
+        let sent = match work.await {
+            Ok(response) => sink.success(response).await,
+            Err(status) => sink.fail(status).await,
+        };
+        if let Err(error) = sent {
+            tracing::debug!(error = %error, "answer not delivered");
+        }
+    });
 }
 
 #[cfg(test)]

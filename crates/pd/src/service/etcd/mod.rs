@@ -9,10 +9,11 @@ mod kv;
 mod lease;
 mod watch;
 
-use futures::FutureExt as _;
+use futures::TryFutureExt as _;
 use grpcio::{RpcContext, RpcStatus, RpcStatusCode, UnarySink};
 use kvproto::etcdserverpb::ResponseHeader;
 
+use super::reply::deliver;
 use super::{Service, Shared};
 use crate::change::Change;
 use crate::etcd::{EtcdChange, EtcdError, EtcdResult, EtcdState};
@@ -112,16 +113,7 @@ impl Service {
         sink: UnarySink<R>,
         work: impl Future<Output = Result<R>> + Send + 'static,
     ) {
-        let answering = async move {
-            let sent = match work.await {
-                Ok(response) => sink.success(response).await,
-                Err(error) => sink.fail(status_of(&error)).await,
-            };
-            if let Err(error) = sent {
-                tracing::debug!(error = %error, "answer not delivered");
-            }
-        };
-        ctx.spawn(answering.map(drop));
+        deliver(ctx, sink, work.map_err(|error| status_of(&error)));
     }
 }
 
