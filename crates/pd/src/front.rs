@@ -270,7 +270,10 @@ impl Front {
     reason = "gRPC takes a connection only as a bare descriptor"
 )]
 fn adopt(grpc: &Mutex<grpcio::Server>, socket: OwnedFd) {
-    // SAFETY: the descriptor is that of a connected stream socket, by the types of both callers. It
-    // was owned here alone, and `into_raw_fd` gives that up: nobody else reads, writes or closes it.
+    // SAFETY: gRPC asks for a connected stream socket that nobody else reads, writes or closes. It is
+    // connected, for both callers made their descriptor from a stream that was accepted or came as a
+    // pair. It is nobody else's: `socket` owned it alone, since a `TcpStream` taken out of its event
+    // loop is no longer registered there and nothing here clones a stream, and `into_raw_fd` gives
+    // the ownership up without closing it. gRPC closes it with the channel.
     unsafe { grpc.lock().add_channel_from_fd(socket.into_raw_fd()) }
 }

@@ -14,7 +14,10 @@ use std::path::Path;
 use server::HeapProfiler;
 use tikv_jemalloc_ctl::{profiling, raw};
 
+/// jemalloc keeps a C `bool` here, which only ever is 0 or 1. The binding checks that a name ends
+/// with a zero, and jemalloc that the size of what it is given is that of what it keeps.
 const ACTIVE: &[u8] = b"prof.active\0";
+/// jemalloc takes a pointer to a C string here: the path of the file that it writes.
 const DUMP: &[u8] = b"prof.dump\0";
 
 /// See the module.
@@ -32,21 +35,21 @@ fn check() -> Result<(), String> {
 impl HeapProfiler for Heap {
     fn is_active(&self) -> Result<bool, String> {
         check()?;
-        // SAFETY: the name ends with a zero, and jemalloc keeps a `bool` under it.
+        // SAFETY: what stands under the name is a `bool`, see `ACTIVE`.
         unsafe { raw::read::<bool>(ACTIVE) }.map_err(|error| error.to_string())
     }
 
     fn set_active(&self, active: bool) -> Result<(), String> {
         check()?;
-        // SAFETY: the name ends with a zero, and jemalloc keeps a `bool` under it.
+        // SAFETY: what stands under the name is a `bool`, see `ACTIVE`.
         unsafe { raw::write::<bool>(ACTIVE, active) }.map_err(|error| error.to_string())
     }
 
     fn dump(&self, path: &Path) -> Result<(), String> {
         check()?;
         let path = CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
-        // SAFETY: the name ends with a zero, jemalloc takes a C string under it, and reads it only
-        // during the call.
+        // SAFETY: the type is that of `DUMP`. `path` owns the string until the end of this function,
+        // ends it with a zero, and jemalloc reads it during the call and copies what it keeps.
         unsafe { raw::write::<*const c_char>(DUMP, path.as_ptr()) }
             .map_err(|error| error.to_string())
     }
