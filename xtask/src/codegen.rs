@@ -14,6 +14,7 @@ use crate::setup::Machine;
 pub(crate) const DOCUMENTS: &[(&[&str], &str)] = &[
     (&["rpc_coverage", "pd_rpc_coverage"], "docs/rpc-coverage.md"),
     (&["config_reference"], "docs/config.md"),
+    (&["metrics_reference"], "docs/metrics.md"),
 ];
 
 /// Whether the documents are written or compared.

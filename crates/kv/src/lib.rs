@@ -4,7 +4,7 @@
 mod engine;
 mod error;
 mod local;
-mod metrics;
+pub mod metrics;
 pub mod region_error;
 
 pub use engine::{

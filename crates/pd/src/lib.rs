@@ -14,7 +14,7 @@ mod http;
 pub mod ids;
 pub mod keyspaces;
 pub mod meta_store;
-mod metrics;
+pub mod metrics;
 mod oracle;
 mod places;
 pub mod regions;

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, exponential_buckets};
 
 /// Timestamps handed out.
@@ -51,6 +52,17 @@ pub(crate) static METADATA_GROUP_JOBS: LazyLock<Histogram> = LazyLock::new(|| {
             .and_then(|buckets| Histogram::with_opts(opts.buckets(buckets))),
     )
 });
+
+/// Every metric of this crate.
+pub fn all() -> Vec<&'static dyn Collector> {
+    vec![
+        &*TSO_TIMESTAMPS,
+        &*TSO_EVENTS,
+        &*REGION_HEARTBEATS,
+        &*METADATA_WRITE_SECONDS,
+        &*METADATA_GROUP_JOBS,
+    ]
+}
 
 /// Registers a metric whose definition is a constant of this file.
 #[allow(

@@ -10,7 +10,7 @@ mod disk_watch;
 mod engines;
 mod error;
 mod heartbeat;
-mod metrics;
+pub mod metrics;
 mod net;
 mod node;
 mod node_state;

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use prometheus::core::Collector;
 use prometheus::{
     CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, exponential_buckets,
     register_counter_vec, register_histogram, register_histogram_vec, register_int_counter_vec,
@@ -111,6 +112,18 @@ pub fn register() {
     LazyLock::force(&REQUEST_SOURCES);
     LazyLock::force(&BATCH_REQUESTS);
     LazyLock::force(&BATCH_RESPONSES);
+}
+
+/// Every metric of this crate.
+pub fn all() -> Vec<&'static dyn Collector> {
+    vec![
+        &*GRPC_MSG_HISTOGRAM,
+        &*GRPC_MSG_FAIL,
+        &*REQUEST_SOURCE_COUNTER,
+        &*REQUEST_SOURCE_DURATION,
+        &*BATCH_REQUESTS,
+        &*BATCH_RESPONSES,
+    ]
 }
 
 struct SourceSeries {

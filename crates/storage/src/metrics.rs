@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use prometheus::core::Collector;
 use prometheus::{
     HistogramVec, IntCounterVec, IntGauge, exponential_buckets, register_histogram_vec,
     register_int_counter_vec, register_int_gauge,
@@ -93,3 +94,17 @@ pub static SCAN_DETAILS: LazyLock<IntCounterVec> = LazyLock::new(|| {
         &["req", "cf", "tag"],
     )
 });
+
+/// Every metric of this crate.
+pub fn all() -> Vec<&'static dyn Collector> {
+    vec![
+        &*COMMAND_TOTAL,
+        &*TOO_BUSY_TOTAL,
+        &*STAGE_TOTAL,
+        &*WRITING_BYTES,
+        &*CONTEXT_TOTAL,
+        &*LATCH_WAIT,
+        &*COMMAND_DURATION,
+        &*SCAN_DETAILS,
+    ]
+}
