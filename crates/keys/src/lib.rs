@@ -17,11 +17,6 @@ pub use local::{
     region_raft_prefix, region_state_key, snapshot_raft_state_key,
 };
 
-/// The smallest logical key.
-pub const MIN_KEY: &[u8] = b"";
-/// Above every logical key.
-pub const MAX_KEY: &[u8] = &[0xff];
-
 const _: () = assert!(
     LOCAL_MAX_KEY[0] <= DATA_MIN_KEY[0],
     "a local key inside the data range would be shipped with snapshots"

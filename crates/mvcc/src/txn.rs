@@ -72,12 +72,6 @@ impl MvccTxn {
         self.modifies
     }
 
-    /// The changes, and the locks that they release.
-    #[must_use]
-    pub fn into_parts(self) -> (Vec<Modify>, Vec<ReleasedLock>) {
-        (self.modifies, self.released)
-    }
-
     /// The locks that the changes release.
     pub fn take_released(&mut self) -> Vec<ReleasedLock> {
         std::mem::take(&mut self.released)
@@ -219,7 +213,8 @@ mod tests {
         txn.unlock(key(), 10.into(), Some(20.into()));
         assert_eq!(txn.pending_lock(&key()).unwrap(), PendingLock::Removed);
         assert_eq!(txn.write_size(), size(&txn));
-        let (modifies, released) = txn.into_parts();
+        let released = txn.take_released();
+        let modifies = txn.into_modifies();
         assert_eq!(modifies.len(), 2);
         assert_eq!(modifies[0], Modify::Delete(Cf::Lock, key()));
         let expected = ReleasedLock {

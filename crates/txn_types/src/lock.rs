@@ -135,12 +135,6 @@ impl Lock {
         self.lock_type == LockType::Pessimistic
     }
 
-    /// Whether the holder is a pessimistic transaction.
-    #[must_use]
-    pub fn is_pessimistic_txn(&self) -> bool {
-        !self.for_update_ts.is_zero()
-    }
-
     /// The stored form.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

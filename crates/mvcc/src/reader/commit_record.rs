@@ -58,12 +58,6 @@ impl TxnCommitRecord {
             Some((commit_ts, _)) => Some(commit_ts),
         }
     }
-
-    /// Whether the transaction was rolled back on this key.
-    #[must_use]
-    pub fn is_rolled_back(&self) -> bool {
-        matches!(self.status(), Some((_, WriteType::Rollback)))
-    }
 }
 
 impl<S: Snapshot> SnapshotReader<S> {
