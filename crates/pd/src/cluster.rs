@@ -177,6 +177,11 @@ impl Cluster {
         groups
     }
 
+    /// Sets other limits for the revisioned store. They are settings, not state: nothing is written.
+    pub(crate) fn set_etcd_limits(&self, limits: EtcdLimits) {
+        self.shared.write().state.etcd_mut().set_limits(limits);
+    }
+
     /// Plans a change, makes it durable, and returns what the plan answers.
     pub(crate) async fn mutate<R: Send + 'static>(
         &self,

@@ -131,6 +131,10 @@ impl PdConfig {
                 ));
             }
         }
+        let limits = self.etcd.problems().into_iter();
+        problems.extend(limits.map(|(field, value, least, most)| {
+            format!("etcd.{field} is {value}, allowed are {least} to {most}")
+        }));
         if problems.is_empty() {
             Ok(())
         } else {
@@ -208,6 +212,11 @@ mod tests {
             grpc_memory_quota: 1,
             gc_life_time: Duration::from_secs(1),
             gc_run_interval: Duration::ZERO,
+            etcd: EtcdLimits {
+                leases_max: 0,
+                response_bytes_max: usize::MAX,
+                ..EtcdLimits::default()
+            },
             ..PdConfig::default()
         };
         let text = config.validate().unwrap_err().to_string();
@@ -221,6 +230,8 @@ mod tests {
             "grpc-memory-quota is 1",
             "gc-life-time is 1s",
             "gc-run-interval is 0ns",
+            "etcd.leases_max is 0, allowed are 16 to",
+            "etcd.response_bytes_max is",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use parking_lot::Mutex;
 use runtime::{Instant, Runtime, Shutdown};
 
 use crate::Result;
@@ -39,7 +40,7 @@ const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// When and how far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
-    /// How long versions stay readable.
+    /// How long versions stay readable; 0 leaves all that to clients.
     pub(crate) life_time: Duration,
     /// The pause between runs.
     pub(crate) interval: Duration,
@@ -47,23 +48,29 @@ pub(crate) struct Schedule {
     pub(crate) reclaim: bool,
 }
 
+/// The schedule in force. A change is seen when the worker looks next: within
+/// [`CHECK_INTERVAL_MAX`].
+pub(crate) type SharedSchedule = Arc<Mutex<Schedule>>;
+
 /// Runs until `stop`.
 pub(crate) async fn run(
-    schedule: Schedule,
+    schedule: SharedSchedule,
     cluster: Cluster,
     oracle: Arc<Oracle>,
     runtime: Runtime,
     stop: Shutdown,
 ) {
-    if schedule.reclaim
+    let first = *schedule.lock();
+    if first.reclaim
+        && !first.life_time.is_zero()
         && let Err(error) = reclaim(&cluster).await
     {
         tracing::warn!(%error, "garbage collection was not taken back");
     }
     let started = runtime.clock.now();
-    let pause = schedule.interval / 10;
-    let pause = pause.clamp(CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX);
     loop {
+        let pause = schedule.lock().interval / 10;
+        let pause = pause.clamp(CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX);
         let sleep = Box::pin(runtime.timer.sleep(pause));
         if let Either::Left(_) = select(stop.wait(), sleep).await {
             return;
@@ -73,6 +80,7 @@ pub(crate) async fn run(
             started,
             now: runtime.clock.now(),
         };
+        let schedule = *schedule.lock();
         let due = cluster.read(|state| {
             let points = state.gc().points(NULL_KEYSPACE);
             schedule.due(points, now, age)
@@ -121,6 +129,9 @@ struct Age {
 impl Schedule {
     /// What a run would aim at, if one is due.
     fn due(self, points: Points, now: Moment, age: Age) -> Option<u64> {
+        if self.life_time.is_zero() {
+            return None;
+        }
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).ok();
         let target = (now.ts >> 18).checked_sub(millis(self.life_time)?)?;
         let due = if points.txn == 0 {

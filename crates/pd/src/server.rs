@@ -16,6 +16,7 @@ use crate::cluster::Cluster;
 use crate::config::split_url;
 use crate::front::{self, Ends, SharedGrpc};
 use crate::meta_store::{EngineMetaStore, MetaBatch, MetaStore, number_value, parse_number};
+use crate::online::OnlineSettings;
 use crate::oracle::Oracle;
 use crate::service::{Service, Shared};
 use crate::{Error, PdConfig, Result};
@@ -38,6 +39,7 @@ type HostPort = (String, u16);
 /// A running placement driver. Dropping it stops it like [`shutdown`](Server::shutdown).
 pub struct Server {
     service: Service,
+    online: OnlineSettings,
     runtime: Runtime,
     /// Absent once it is stopped.
     running: Mutex<Option<Running>>,
@@ -94,20 +96,14 @@ impl Server {
         )));
         let (oracle, tso_task) = Oracle::start(store, fatal.clone(), runtime, stopped.clone())?;
 
-        if !config.gc_life_time.is_zero() {
-            let schedule = gc_worker::Schedule {
-                life_time: config.gc_life_time,
-                interval: config.gc_run_interval,
-                reclaim: config.gc_reclaim,
-            };
-            drop(runtime.spawner.spawn(gc_worker::run(
-                schedule,
-                cluster.clone(),
-                Arc::clone(&oracle),
-                runtime.clone(),
-                stopped.clone(),
-            )));
-        }
+        let online = OnlineSettings::new(&config, cluster.clone());
+        drop(runtime.spawner.spawn(gc_worker::run(
+            online.schedule(),
+            cluster.clone(),
+            Arc::clone(&oracle),
+            runtime.clone(),
+            stopped.clone(),
+        )));
 
         let service = Service::new(Shared {
             cluster_id,
@@ -153,6 +149,7 @@ impl Server {
         );
         Ok(Server {
             service,
+            online,
             runtime: runtime.clone(),
             running: Mutex::new(Some(Running {
                 grpc,
@@ -172,6 +169,11 @@ impl Server {
     /// The id of the cluster, never 0.
     pub fn cluster_id(&self) -> u64 {
         self.service.cluster_id()
+    }
+
+    /// A handle to what may change while it runs.
+    pub fn online_settings(&self) -> OnlineSettings {
+        self.online.clone()
     }
 
     /// Ends streams, lets other calls finish, frees the port. It takes seconds at most and may be

@@ -28,7 +28,7 @@ use yatp::Pool;
 use crate::below::Below;
 use crate::bootstrap::{Identity, bootstrap};
 use crate::builder::ServiceFactory;
-use crate::config::Config;
+use crate::config::{Config, placement};
 use crate::data_dir::DataDir;
 use crate::disk_watch::DiskWatch;
 use crate::engines::{Engines, RocksEngines};
@@ -421,6 +421,7 @@ impl Parts {
             gc_life_time: embedded.gc_life_time.0,
             gc_run_interval: embedded.gc_run_interval.0,
             gc_reclaim: embedded.gc_reclaim,
+            etcd: embedded.etcd.limits(),
             security: self.security.clone(),
             on_fatal,
             ..pd::PdConfig::default()
@@ -428,6 +429,13 @@ impl Parts {
         let server = pd::Server::start_on(pd_config, engine, &self.runtime, self.threads.env())
             .map_err(|error| Error::EmbeddedPd(error.to_string()))?;
         let urls = server.client_urls();
+        let online = server.online_settings();
+        let keys = placement::ONLINE_KEYS;
+        self.state.config().register(keys, move |config| {
+            let embedded = &config.pd.embedded;
+            online.set_gc(embedded.gc_life_time.0, embedded.gc_run_interval.0);
+            online.set_etcd_limits(embedded.etcd.limits());
+        });
         self.pd_server = Some(server);
         Ok(urls)
     }
@@ -528,15 +536,18 @@ impl Parts {
         let storage = below.storage::<F>(reads, commands, &settings, &self.runtime)?;
         let changed = storage.clone();
         let keys = &[
+            "storage.max-key-size",
+            "storage.max-read-size",
             "storage.max-read-tasks-per-worker",
+            "storage.max-write-size",
             "storage.memory-quota",
             "storage.scheduler-pending-write-threshold",
         ];
         self.state.config().register(keys, move |config| {
-            let settings = config.storage();
+            let bounds = config.local_engine();
             let local = changed.engine();
-            local.set_max_pending_bytes(settings.pending_write_bytes());
-            changed.reconfigure(&settings);
+            local.set_write_limits(bounds.max_write_bytes, bounds.max_pending_bytes);
+            changed.reconfigure(&config.storage());
         });
         let options = ServerOptions {
             config: config.server.clone(),

@@ -1,32 +1,43 @@
 //! Bounds on what one request may carry, and the checks against them.
 //! Must never: allocate in proportion to what a client merely claims.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use online_config::ReadableSize;
 use txn_types::{Key, TimeStamp};
 
 use crate::memory::{MemoryLease, MemoryQuota};
 use crate::{Config, Error, Result};
 
-/// The limits in force, taken from the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The limits in force. They may change between two checks of one request, each of which stands alone.
+#[derive(Debug)]
 pub struct Limits {
-    /// Longest key: encoded for transactions, plain for raw access.
-    pub max_key_size: usize,
-    /// Most bytes that one request may write.
-    pub max_write_size: usize,
-    /// Most bytes that one read may return.
-    pub max_read_size: usize,
+    max_key_size: AtomicUsize,
+    max_write_size: AtomicUsize,
+    max_read_size: AtomicUsize,
 }
 
 impl Limits {
     /// The limits of `config`.
     pub fn new(config: &Config) -> Self {
-        let bytes =
-            |size: online_config::ReadableSize| usize::try_from(size.0).unwrap_or(usize::MAX);
         Self {
-            max_key_size: bytes(config.max_key_size),
-            max_write_size: bytes(config.max_write_size),
-            max_read_size: bytes(config.max_read_size),
+            max_key_size: bytes(config.max_key_size).into(),
+            max_write_size: bytes(config.max_write_size).into(),
+            max_read_size: bytes(config.max_read_size).into(),
         }
+    }
+
+    /// Takes over the limits of `config`.
+    pub(crate) fn reconfigure(&self, config: &Config) {
+        let set = |limit: &AtomicUsize, size| limit.store(bytes(size), Ordering::Relaxed);
+        set(&self.max_key_size, config.max_key_size);
+        set(&self.max_write_size, config.max_write_size);
+        set(&self.max_read_size, config.max_read_size);
+    }
+
+    /// Most bytes that one request may write.
+    pub fn max_write_size(&self) -> usize {
+        self.max_write_size.load(Ordering::Relaxed)
     }
 
     /// A transactional key that must name something.
@@ -57,24 +68,25 @@ impl Limits {
 
     /// A value to be written.
     pub fn check_value(&self, value: &[u8]) -> Result<()> {
-        if value.len() > self.max_write_size {
-            return Err(Error::ValueTooLarge {
-                size: value.len(),
-                limit: self.max_write_size,
-            });
+        let (size, limit) = (value.len(), self.max_write_size());
+        if size > limit {
+            return Err(Error::ValueTooLarge { size, limit });
         }
         Ok(())
     }
 
     fn check_size(&self, size: usize) -> Result<()> {
-        if size > self.max_key_size {
-            return Err(Error::KeyTooLarge {
-                size,
-                limit: self.max_key_size,
-            });
+        // Longest key: encoded for transactions, plain for raw access.
+        let limit = self.max_key_size.load(Ordering::Relaxed);
+        if size > limit {
+            return Err(Error::KeyTooLarge { size, limit });
         }
         Ok(())
     }
+}
+
+fn bytes(size: ReadableSize) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
 /// A timestamp that a transaction can have started or committed at.
@@ -141,7 +153,7 @@ pub(crate) struct ReadBudget {
 impl ReadBudget {
     pub(crate) fn new(limits: &Limits, quota: &MemoryQuota) -> Self {
         Self {
-            limit: limits.max_read_size,
+            limit: limits.max_read_size.load(Ordering::Relaxed),
             used: 0,
             quota: quota.clone(),
             memory: None,
@@ -171,9 +183,9 @@ mod tests {
 
     fn limits() -> Limits {
         Limits {
-            max_key_size: 18,
-            max_write_size: 4,
-            max_read_size: 10,
+            max_key_size: 18.into(),
+            max_write_size: 4.into(),
+            max_read_size: 10.into(),
         }
     }
 
@@ -225,7 +237,7 @@ mod tests {
     #[test]
     fn answers_are_bounded_by_their_limit_and_by_the_memory_of_all() {
         let limits = Limits {
-            max_read_size: 1000,
+            max_read_size: 1000.into(),
             ..limits()
         };
         let quota = MemoryQuota::new(1200);

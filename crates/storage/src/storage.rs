@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use api_version::KvFormat;
 use concurrency_manager::ConcurrencyManager;
@@ -30,7 +31,7 @@ pub struct Storage<E, L, F> {
     pub(crate) engine: E,
     pub(crate) concurrency_manager: ConcurrencyManager,
     pub(crate) scheduler: Scheduler<E, L>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) reads: ReadPool,
     memory: MemoryQuota,
     format: PhantomData<F>,
@@ -42,7 +43,7 @@ impl<E: Clone, L, F> Clone for Storage<E, L, F> {
             engine: self.engine.clone(),
             concurrency_manager: self.concurrency_manager.clone(),
             scheduler: self.scheduler.clone(),
-            limits: self.limits,
+            limits: Arc::clone(&self.limits),
             reads: self.reads.clone(),
             memory: self.memory.clone(),
             format: PhantomData,
@@ -76,7 +77,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             engine,
             concurrency_manager,
             scheduler: Scheduler::new(parts, config),
-            limits: Limits::new(config),
+            limits: Arc::new(Limits::new(config)),
             reads: ReadPool::new(read_pool, config, clock, memory.clone()),
             memory,
             format: PhantomData,
@@ -92,8 +93,10 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     }
 
     /// Takes over what can change while requests run: the memory of requests in progress, the bytes of writes
-    /// under way, the reads that may wait. The caller has validated `config`.
+    /// under way, the reads that may wait, the sizes of keys, writes and answers. The caller has validated
+    /// `config`.
     pub fn reconfigure(&self, config: &Config) {
+        self.limits.reconfigure(config);
         self.memory.set_capacity(config.memory_quota_bytes());
         self.scheduler.reconfigure(config);
         self.reads.reconfigure(config);

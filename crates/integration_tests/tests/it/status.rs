@@ -3,10 +3,13 @@
 
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
+use grpcio::{ChannelBuilder, EnvBuilder};
 use integration_tests::{Response, TikvServer, exchange, get, request};
+use kvproto::etcdserverpb::{LeaseClient, LeaseGrantRequest};
 use protobuf::CodedInputStream;
 use protobuf::wire_format::WireType;
 use serde_json::{Value, json};
@@ -37,6 +40,49 @@ fn value<'a>(config: &'a Value, key: &str) -> &'a Value {
 }
 
 #[tokio::test]
+async fn sizes_and_limits_change_for_the_requests_that_follow() {
+    let mut server = TikvServer::builder()
+        .config("[storage]\nmax-write-size = \"1MiB\"\n")
+        .start()
+        .await
+        .unwrap();
+    let address = server.status_address();
+    let raw = clients::raw(&server).await;
+    let change = async |body: Value| {
+        let answer = post(address, "/config", &body.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    // The client gives an error that stands in a pair as a pair without a value.
+    let scanned = async || raw.scan("k".to_owned().., 1).await.unwrap()[0].1.len();
+    let put = |bytes: usize| raw.put("k".to_owned(), vec![b'v'; bytes]);
+
+    let refused = put(2 << 20).await.unwrap_err().to_string();
+    assert!(refused.contains("1048576"), "{refused}");
+    // More than the node was started with: every part has to have heard of it.
+    change(json!({"storage.max-write-size": "4MiB"})).await;
+    put(2 << 20).await.unwrap();
+    change(json!({"storage.max-write-size": "1MiB", "storage.max-read-size": "1MiB"})).await;
+    assert_ne!(scanned().await, 2 << 20);
+    change(json!({"storage.max-read-size": "4MiB"})).await;
+    assert_eq!(scanned().await, 2 << 20);
+    raw.get("k".repeat(17)).await.unwrap();
+    change(json!({"storage.max-key-size": "16B"})).await;
+    raw.get("k".repeat(17)).await.unwrap_err();
+
+    let env = Arc::new(EnvBuilder::new().cq_count(1).build());
+    let pd = ChannelBuilder::new(env).connect(&server.pd_endpoints()[0]);
+    let leases = LeaseClient::new(pd);
+    let mut grant = LeaseGrantRequest::default();
+    grant.set_TTL(600);
+    change(json!({"pd.embedded.etcd.max-leases": 16})).await;
+    let granted = (0..17).filter(|_| leases.lease_grant(&grant).is_ok());
+    assert_eq!(granted.count(), 16);
+    change(json!({"pd.embedded.etcd.max-leases": 17})).await;
+    leases.lease_grant(&grant).unwrap();
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn changes_take_effect_and_outlive_the_process() {
     let mut server = TikvServer::builder()
         .config("# by hand\n[log]\nlevel = \"info\" # usual\n")
@@ -53,6 +99,17 @@ async fn changes_take_effect_and_outlive_the_process() {
         ("raftstore.pd-heartbeat-tick-interval", "30s"),
         ("raftstore.pd-store-heartbeat-tick-interval", "5s"),
         ("security.redact-info-log", "marker"),
+        ("pd.embedded.gc-life-time", "1h"),
+        ("pd.embedded.gc-run-interval", "5m"),
+        ("pd.embedded.etcd.history-bytes", "16MiB"),
+        ("pd.embedded.etcd.history-revisions", "5000"),
+        ("pd.embedded.etcd.max-leases", "16"),
+        ("pd.embedded.etcd.max-response-bytes", "8MiB"),
+        ("pd.embedded.etcd.max-txn-ops", "64"),
+        ("pd.embedded.etcd.quota-backend-bytes", "32MiB"),
+        ("storage.max-key-size", "4KiB"),
+        ("storage.max-read-size", "16MiB"),
+        ("storage.max-write-size", "1MiB"),
         ("storage.max-read-tasks-per-worker", "1000"),
         ("storage.memory-quota", "64MiB"),
         ("storage.scheduler-pending-write-threshold", "16MiB"),

@@ -15,7 +15,7 @@ mod writer;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use engine_traits::{Cf, CompactionFilter, CompactionFilterFactory, KvEngine, Verdict};
@@ -66,7 +66,7 @@ struct Inner<E> {
     counters: Arc<Counters>,
     disk: DiskGate,
     clock: Clock,
-    config: Config,
+    max_write_bytes: AtomicUsize,
     writer_stopped: Shared<oneshot::Receiver<()>>,
     destroy: DestroyQueue,
     destroyer_stopped: Shared<oneshot::Receiver<()>>,
@@ -130,7 +130,7 @@ impl<E: KvEngine> LocalEngine<E> {
             counters,
             disk: DiskGate::default(),
             clock: runtime.clock.clone(),
-            config,
+            max_write_bytes: config.max_write_bytes.into(),
             writer_stopped: writer_stopped.shared(),
             destroy,
             destroyer_stopped: destroyer_stopped.shared(),
@@ -190,10 +190,14 @@ impl<E: KvEngine> LocalEngine<E> {
         self.inner.disk.status()
     }
 
-    /// Changes how many bytes of writes may wait or be under way at once; never below one largest write.
-    pub fn set_max_pending_bytes(&self, bytes: usize) {
-        let bytes = bytes.max(self.inner.config.max_write_bytes);
-        self.inner.queue.set_max_bytes(bytes);
+    /// Changes how many bytes one write may have, and how many of all writes may wait or be under way at
+    /// once; the latter never below one largest write.
+    pub fn set_write_limits(&self, max_write_bytes: usize, max_pending_bytes: usize) {
+        let limit = &self.inner.max_write_bytes;
+        limit.store(max_write_bytes, Ordering::Relaxed);
+        self.inner
+            .queue
+            .set_max_bytes(max_pending_bytes.max(max_write_bytes));
     }
 
     /// Figures for metrics.
@@ -240,7 +244,7 @@ impl<E: KvEngine> LocalEngine<E> {
             region,
             disk,
             clock,
-            config,
+            max_write_bytes,
             ..
         } = &*self.inner;
         region.check_context(ctx)?;
@@ -250,7 +254,7 @@ impl<E: KvEngine> LocalEngine<E> {
         region.check_modifies(&data.modifies)?;
         disk.check(region.store_id, ctx.get_disk_full_opt(), &data.modifies)?;
         let bytes = data.size();
-        if bytes > config.max_write_bytes {
+        if bytes > max_write_bytes.load(Ordering::Relaxed) {
             let region_id = region.region.get_id();
             return Err(region_error::raft_entry_too_large(region_id, bytes as u64).into());
         }

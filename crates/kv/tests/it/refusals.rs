@@ -206,3 +206,29 @@ fn a_disk_that_fills_up_refuses_new_data_and_serves_reads() {
     fixture.local.set_disk_status(kv::DiskStatus::Normal);
     stepper.block_on(fixture.write(put("k", "5"))).unwrap();
 }
+
+#[test]
+fn the_limits_of_writes_change_while_it_runs() {
+    let stepper = Stepper::new(5);
+    let config = Config {
+        max_pending_bytes: 100,
+        max_group_bytes: 50,
+        max_write_bytes: 20,
+    };
+    let fixture = start(MemEngine::new(), &stepper.runtime(), config);
+    let large = || put("k", &"v".repeat(50));
+    let refused = |result: Result<(), Error>| match result {
+        Err(Error::Region(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let error = refused(stepper.block_on(fixture.write(large())));
+    assert!(error.has_raft_entry_too_large(), "{error:?}");
+    fixture.local.set_write_limits(200, 10);
+    stepper.block_on(fixture.write(large())).unwrap();
+    // One that is as large as it may be is never too much by itself.
+    let largest = put("k", &"v".repeat(150));
+    stepper.block_on(fixture.write(largest)).unwrap();
+    fixture.local.set_write_limits(20, 100);
+    let error = refused(stepper.block_on(fixture.write(large())));
+    assert!(error.has_raft_entry_too_large(), "{error:?}");
+}

@@ -45,6 +45,36 @@ impl Default for EtcdLimits {
     }
 }
 
+impl EtcdLimits {
+    /// Every limit that cannot be served: its field, its value, the least and the most allowed. Below
+    /// the least an election with its sessions would not fit; above the most an old disk or a small
+    /// machine would be filled by one client, since all of it is in memory.
+    pub fn problems(&self) -> Vec<(&'static str, usize, usize, usize)> {
+        const MIB: usize = 1 << 20;
+        [
+            ("live_bytes_max", self.live_bytes_max, MIB, 8192 * MIB),
+            ("history_bytes_max", self.history_bytes_max, MIB, 8192 * MIB),
+            (
+                "history_revisions_max",
+                self.history_revisions_max,
+                1000,
+                10_000_000,
+            ),
+            ("leases_max", self.leases_max, 16, 10_000_000),
+            ("txn_operations_max", self.txn_operations_max, 8, 10_000),
+            (
+                "response_bytes_max",
+                self.response_bytes_max,
+                MIB,
+                1024 * MIB,
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, value, least, most)| !(least..=most).contains(&value))
+        .collect()
+    }
+}
+
 /// A key's state from one revision on.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Version {

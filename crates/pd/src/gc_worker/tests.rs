@@ -23,6 +23,7 @@ struct World {
     engine: MemEngine,
     cluster: Cluster,
     oracle: Arc<Oracle>,
+    schedule: SharedSchedule,
     _stop: ShutdownTrigger,
 }
 
@@ -41,8 +42,9 @@ impl World {
         )
         .unwrap();
         let (oracle, _) = Oracle::start(store, fatal, &runtime, stopped.clone()).unwrap();
+        let schedule = Arc::new(Mutex::new(SCHEDULE));
         let worker = run(
-            SCHEDULE,
+            Arc::clone(&schedule),
             cluster.clone(),
             Arc::clone(&oracle),
             runtime.clone(),
@@ -54,6 +56,7 @@ impl World {
             engine,
             cluster,
             oracle,
+            schedule,
             _stop: stop,
         }
     }
@@ -197,6 +200,28 @@ fn a_clock_that_jumps_does_not_run_ahead_of_the_timestamps() {
     assert_eq!(world.safe_point(), before);
     world.stepper.virtual_clock().jump_unix(86_000_000_000_000);
     world.pass(2 * SECOND);
+    assert!((60..=72).contains(&world.seconds_behind()));
+}
+
+#[test]
+fn a_changed_schedule_is_followed() {
+    let world = World::bootstrapped();
+    world.schedule.lock().life_time = Duration::ZERO;
+    world.pass(100 * SECOND);
+    assert_eq!(world.safe_point(), 0, "it is left to clients");
+    *world.schedule.lock() = Schedule {
+        life_time: 30 * SECOND,
+        interval: 10 * SECOND,
+        ..SCHEDULE
+    };
+    world.pass(12 * SECOND);
+    assert!((30..=42).contains(&world.seconds_behind()));
+    // A longer life time does not move it back: it waits until the distance is there.
+    let before = world.safe_point();
+    world.schedule.lock().life_time = 60 * SECOND;
+    world.pass(20 * SECOND);
+    assert_eq!(world.safe_point(), before);
+    world.pass(40 * SECOND);
     assert!((60..=72).contains(&world.seconds_behind()));
 }
 

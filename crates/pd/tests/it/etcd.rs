@@ -11,6 +11,7 @@ use kvproto::etcdserverpb::{
 };
 use kvproto::mvccpb::Event_EventType;
 use kvproto::pdpb;
+use pd::etcd::EtcdLimits;
 
 use crate::world::World;
 
@@ -70,6 +71,31 @@ fn code<T: std::fmt::Debug>(outcome: grpcio::Result<T>) -> (RpcStatusCode, Strin
         Err(grpcio::Error::RpcFailure(status)) => (status.code(), status.message().to_owned()),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn limits_change_while_it_runs() {
+    let world = World::new();
+    let etcd = Etcd::of(&world);
+    let online = world.server.as_ref().unwrap().online_settings();
+    let held: Vec<i64> = (0..3).map(|_| etcd.grant(0, 600)).collect();
+    etcd.put("k", "v", 0);
+    online.set_etcd_limits(EtcdLimits {
+        leases_max: 3,
+        live_bytes_max: 10,
+        ..EtcdLimits::default()
+    });
+    let mut another = LeaseGrantRequest::default();
+    another.set_TTL(600);
+    let (refusal, _) = code(etcd.lease.lease_grant(&another));
+    assert_ne!(refusal, RpcStatusCode::OK);
+    let (refusal, text) = code(etcd.kv.put(&put("more", "data", 0)));
+    assert_eq!(refusal, RpcStatusCode::RESOURCE_EXHAUSTED, "{text}");
+    // What exceeds them already stays.
+    assert_eq!(etcd.get("k").as_deref(), Some("v"));
+    online.set_etcd_limits(EtcdLimits::default());
+    etcd.put("more", "data", held[0]);
+    etcd.lease.lease_grant(&another).unwrap();
 }
 
 /// A watch stream and the words to speak on it.

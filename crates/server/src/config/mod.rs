@@ -7,6 +7,7 @@
 mod file;
 mod load;
 mod memory;
+pub(crate) mod placement;
 pub mod reference;
 mod sections;
 
@@ -18,10 +19,10 @@ pub(crate) use self::file::write_keys;
 pub use self::load::Loaded;
 pub(crate) use self::load::nearest_key;
 pub use self::memory::MemoryPlan;
+pub use self::placement::{EmbeddedEtcdConfig, EmbeddedPdConfig, PdConfig};
 pub use self::sections::{
-    BlockCacheConfig, EmbeddedPdConfig, LogConfig, LogFileConfig, PdConfig, RaftstoreConfig,
-    ReadPoolConfig, RedactInfoLog, RedactName, SecurityConfig, ServerConfig, StorageConfig,
-    UnifiedReadPoolConfig,
+    BlockCacheConfig, LogConfig, LogFileConfig, RaftstoreConfig, ReadPoolConfig, RedactInfoLog,
+    RedactName, SecurityConfig, ServerConfig, StorageConfig, UnifiedReadPoolConfig,
 };
 use crate::{Error, Result, sys};
 use online_config::{OnlineConfig, ReadableDuration, ReadableSize};
@@ -83,12 +84,23 @@ impl Default for Config {
 impl OnlineConfig for Config {
     const ONLINE_KEYS: &'static [&'static str] = &[
         "log.level",
+        "pd.embedded.etcd.history-bytes",
+        "pd.embedded.etcd.history-revisions",
+        "pd.embedded.etcd.max-leases",
+        "pd.embedded.etcd.max-response-bytes",
+        "pd.embedded.etcd.max-txn-ops",
+        "pd.embedded.etcd.quota-backend-bytes",
+        "pd.embedded.gc-life-time",
+        "pd.embedded.gc-run-interval",
         "raftstore.pd-heartbeat-tick-interval",
         "raftstore.pd-store-heartbeat-tick-interval",
         "security.redact-info-log",
         "slow-log-threshold",
         "storage.block-cache.capacity",
+        "storage.max-key-size",
+        "storage.max-read-size",
         "storage.max-read-tasks-per-worker",
+        "storage.max-write-size",
         "storage.memory-quota",
         "storage.scheduler-pending-write-threshold",
     ];

@@ -15,6 +15,7 @@ use super::{Config, load, memory};
 const SOURCES: &[&str] = &[
     include_str!("mod.rs"),
     include_str!("sections.rs"),
+    include_str!("placement.rs"),
     include_str!("../../../storage/src/config.rs"),
     include_str!("../../../engine_rocks/src/config.rs"),
     include_str!("../../../security/src/config.rs"),
@@ -33,6 +34,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("raftstore", &["RaftstoreConfig"]),
     ("pd", &["PdConfig"]),
     ("pd.embedded", &["EmbeddedPdConfig"]),
+    ("pd.embedded.etcd", &["EmbeddedEtcdConfig"]),
     ("rocksdb", &["engine_rocks::Config"]),
     ("rocksdb.defaultcf", &["CfConfig"]),
     ("rocksdb.writecf", &["CfConfig"]),
@@ -107,7 +109,7 @@ fn field_docs() -> BTreeMap<(String, String), String> {
     for (source, prefix) in
         SOURCES
             .iter()
-            .zip(["", "", "storage::", "engine_rocks::", "security::"])
+            .zip(["", "", "", "storage::", "engine_rocks::", "security::"])
     {
         let mut item = String::new();
         let mut doc = String::new();

@@ -25,7 +25,7 @@ fn within<T: PartialOrd + std::fmt::Display>(
     }
 }
 
-fn duration_within(
+pub(super) fn duration_within(
     problems: &mut Vec<Problem>,
     key: &str,
     value: &ReadableDuration,
@@ -43,7 +43,7 @@ fn duration_within(
 }
 
 /// `host:port`; `empty` says whether "" is fine.
-fn address(problems: &mut Vec<Problem>, key: &str, value: &str, empty: Empty) {
+pub(super) fn address(problems: &mut Vec<Problem>, key: &str, value: &str, empty: Empty) {
     if value.is_empty() && empty == Empty::Allowed {
         return;
     }
@@ -57,7 +57,7 @@ fn address(problems: &mut Vec<Problem>, key: &str, value: &str, empty: Empty) {
 
 /// An address that others dial: `advertised`, or `addr` when that is empty. "Any interface" is no place
 /// to go to.
-fn dialled(problems: &mut Vec<Problem>, key: &str, advertised: &str, addr: &str) {
+pub(super) fn dialled(problems: &mut Vec<Problem>, key: &str, advertised: &str, addr: &str) {
     address(problems, key, advertised, Empty::Allowed);
     let told = if advertised.is_empty() {
         addr
@@ -75,7 +75,7 @@ fn dialled(problems: &mut Vec<Problem>, key: &str, advertised: &str, addr: &str)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Empty {
+pub(super) enum Empty {
     Allowed,
     Refused,
 }
@@ -484,77 +484,6 @@ impl RaftstoreConfig {
         ] {
             duration_within(problems, key, value, low, high);
         }
-    }
-}
-
-/// `[pd]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-pub struct PdConfig {
-    /// Addresses of placement drivers, `host:port`; one that answers is enough. Empty: this server
-    /// runs a placement driver of its own.
-    pub endpoints: Vec<String>,
-    /// The placement driver that this server runs when there are no `endpoints`.
-    pub embedded: EmbeddedPdConfig,
-}
-
-/// `[pd.embedded]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-pub struct EmbeddedPdConfig {
-    /// Where it listens.
-    pub addr: String,
-    /// The address that clients are told. Empty: `addr`.
-    pub advertise_addr: String,
-    /// How long old versions stay readable: the safe point of garbage collection is moved along
-    /// this far behind the present, as long as no client (TiDB, or an application) moves it
-    /// itself. `0s` leaves it to clients. Longer when transactions or backups read further back;
-    /// at least 10 s, at most 10 years.
-    pub gc_life_time: ReadableDuration,
-    /// How often the safe point is moved. At least 10 s, at most 10 years.
-    pub gc_run_interval: ReadableDuration,
-    /// Takes garbage collection back, at the start, from a client that moved the safe point before.
-    /// Such a client keeps it otherwise, even if it never comes again. Set it for one start, when
-    /// that client is gone for good.
-    pub gc_reclaim: bool,
-}
-
-impl Default for EmbeddedPdConfig {
-    fn default() -> Self {
-        EmbeddedPdConfig {
-            addr: "127.0.0.1:2379".to_owned(),
-            advertise_addr: String::new(),
-            gc_life_time: ReadableDuration::minutes(10),
-            gc_run_interval: ReadableDuration::minutes(10),
-            gc_reclaim: false,
-        }
-    }
-}
-
-impl PdConfig {
-    pub(super) fn validate(&self, problems: &mut Vec<Problem>) {
-        for endpoint in &self.endpoints {
-            let plain = endpoint.strip_prefix("http://").unwrap_or(endpoint);
-            address(problems, "pd.endpoints", plain, Empty::Refused);
-        }
-        if !self.endpoints.is_empty() {
-            return;
-        }
-        let embedded = &self.embedded;
-        address(problems, "pd.embedded.addr", &embedded.addr, Empty::Refused);
-        dialled(
-            problems,
-            "pd.embedded.advertise-addr",
-            &embedded.advertise_addr,
-            &embedded.addr,
-        );
-        let (low, high) = (pd::GC_TIME_MIN, pd::GC_TIME_MAX);
-        let key = "pd.embedded.gc-life-time";
-        if !embedded.gc_life_time.0.is_zero() {
-            duration_within(problems, key, &embedded.gc_life_time, low, high);
-        }
-        let key = "pd.embedded.gc-run-interval";
-        duration_within(problems, key, &embedded.gc_run_interval, low, high);
     }
 }
 

@@ -176,8 +176,9 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         }
     }
 
-    /// Takes over how many bytes of commands may be under way.
+    /// Takes over how many bytes of commands may be under way, and how large one may be.
     pub(crate) fn reconfigure(&self, config: &Config) {
+        self.shared.limits.reconfigure(config);
         let limit = &self.shared.pending_bytes_limit;
         limit.store(config.pending_write_bytes(), Ordering::Relaxed);
     }
@@ -489,7 +490,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         deadline: &Deadline,
         tracker: &TrackerHandle,
     ) -> Result<()> {
-        let limit = self.shared.limits.max_write_size;
+        let limit = self.shared.limits.max_write_size();
         let size = data.size();
         if size > limit {
             return Err(Error::WriteTooLarge { size, limit });

@@ -253,6 +253,39 @@ fn bounds_change_while_requests_run() {
 }
 
 #[test]
+fn sizes_change_while_requests_run() {
+    let scene = Scene::new(1, &Config::default());
+    let put = |key: usize, value: usize| {
+        let pair = (vec![b'w'; key], vec![b'v'; value]);
+        let ctx = scene.context(|_| {});
+        let write = scene
+            .storage
+            .raw_put(ctx, String::new(), pair, 0, tracker());
+        scene.stepper.block_on(write)
+    };
+    put(100, 4000).unwrap();
+    scene.storage.reconfigure(&Config {
+        max_key_size: ReadableSize(50),
+        max_write_size: ReadableSize(1000),
+        ..Config::default()
+    });
+    let error = put(100, 1).unwrap_err();
+    let limit = |error: &Error| match error {
+        Error::KeyTooLarge { limit, .. }
+        | Error::ValueTooLarge { limit, .. }
+        | Error::WriteTooLarge { limit, .. } => *limit,
+        other => panic!("{other}"),
+    };
+    assert_eq!(limit(&error), 50);
+    assert_eq!(limit(&put(10, 1001).unwrap_err()), 1000);
+    // As a batch, with its key, it is too large: the scheduler has the new limit, too.
+    assert_eq!(limit(&put(10, 999).unwrap_err()), 1000);
+    put(50, 900).unwrap();
+    scene.storage.reconfigure(&Config::default());
+    put(100, 4000).unwrap();
+}
+
+#[test]
 fn requests_in_progress_share_their_memory() {
     let config = Config {
         memory_quota: ReadableSize::kb(64),
