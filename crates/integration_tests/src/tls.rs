@@ -45,10 +45,22 @@ impl Trust {
 
     /// One GET on an encrypted connection of its own.
     pub async fn get(&self, address: SocketAddr, path: &str) -> anyhow::Result<Response> {
+        self.request(address, "GET", path, b"").await
+    }
+
+    /// One request on an encrypted connection of its own.
+    pub async fn request(
+        &self,
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> anyhow::Result<Response> {
         let exchange = async {
             let mut stream = self.connect(address).await?;
-            let head = http::head("GET", address, path, &[], 0);
+            let head = http::head(method, address, path, &[], body.len());
             stream.write_all(head.as_bytes()).await?;
+            stream.write_all(body).await?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await?;
             http::parse(&answer)

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use integration_tests::TikvServer;
 use tikv_client::{
-    CheckLevel, Config, RawClient, TimestampExt, Transaction, TransactionClient, TransactionOptions,
+    CheckLevel, Config, KvPair, RawClient, TimestampExt, Transaction, TransactionClient,
+    TransactionOptions,
 };
 
 /// Far more than any request takes, so that a busy machine does not look like a broken server.
@@ -78,4 +79,21 @@ pub(crate) async fn read(client: &TransactionClient, key: &str) -> Option<String
 /// A fresh timestamp.
 pub(crate) async fn timestamp(client: &TransactionClient) -> u64 {
     client.current_timestamp().await.unwrap().version()
+}
+
+/// Pairs whose bytes are all text.
+pub(crate) fn texts(pairs: Vec<KvPair>) -> Vec<(String, String)> {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    pairs
+        .into_iter()
+        .map(|KvPair(key, value)| (text(key.into()), text(value)))
+        .collect()
+}
+
+/// Pairs as the client takes them.
+pub(crate) fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }

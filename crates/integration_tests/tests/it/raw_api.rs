@@ -7,33 +7,18 @@
 use futures::future::join_all;
 use integration_tests::TikvServer;
 use kvproto::kvrpcpb::{ChecksumAlgorithm, RawChecksumRequest, RawScanRequest};
-use tikv_client::{ColumnFamily, Key, KvPair, RawClient};
+use tikv_client::{ColumnFamily, Key, RawClient};
 
-use crate::clients;
+use crate::clients::{self, owned, texts};
 use crate::wire::{self, Wire};
 
 fn key(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
 }
 
-fn texts(pairs: Vec<KvPair>) -> Vec<(String, String)> {
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    pairs
-        .into_iter()
-        .map(|KvPair(key, value)| (text(key.into()), text(value)))
-        .collect()
-}
-
 fn key_texts(keys: Vec<Key>) -> Vec<String> {
     keys.into_iter()
         .map(|key| String::from_utf8(key.into()).unwrap())
-        .collect()
-}
-
-fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect()
 }
 

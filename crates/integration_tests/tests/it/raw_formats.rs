@@ -12,7 +12,7 @@ use kvproto::kvrpcpb::{RawPutRequest, RawScanRequest, UnsafeDestroyRangeRequest}
 use tikv_client::{Key, KvPair, RawClient};
 use tokio::time::{Instant, interval};
 
-use crate::clients::{self, begin, read, write};
+use crate::clients::{self, begin, owned, read, texts, write};
 use crate::wire::{Outcome, Wire};
 
 const V1TTL: &str = "[storage]\nenable-ttl = true";
@@ -27,21 +27,6 @@ async fn start(format: &str) -> TikvServer {
 
 fn bytes(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
-}
-
-fn texts(pairs: Vec<KvPair>) -> Vec<(String, String)> {
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    pairs
-        .into_iter()
-        .map(|KvPair(key, value)| (text(key.into()), text(value)))
-        .collect()
-}
-
-fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
 }
 
 async fn until_gone(client: &RawClient, key: &str) {

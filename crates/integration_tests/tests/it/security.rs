@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use grpcio::{CallOption, ChannelBuilder, ChannelCredentialsBuilder, Environment, RpcStatusCode};
-use integration_tests::{PdServer, TikvServer, Trust, binaries, get};
+use integration_tests::{PdServer, TikvServer, Trust, binaries, get, request};
 use kvproto::kvrpcpb;
 use kvproto::tikvpb::TikvClient;
 use tempfile::TempDir;
@@ -265,12 +265,39 @@ async fn strangers_are_refused_at_every_port() {
         let answer = site.anonymous().get(status, path).await.unwrap();
         assert_eq!(answer.status, 200, "{path}");
     }
-    for path in ["/config", "/debug/pprof/cmdline"] {
-        let stranger = site.anonymous().get(status, path).await.unwrap();
-        assert_eq!(stranger.status, 403, "{path}");
-        let known = site.certified().get(status, path).await.unwrap();
-        assert_eq!(known.status, 200, "{path}");
+    let change = b"{\"slow-log-threshold\": \"7s\"}".as_slice();
+    let level = b"{\"log_level\": \"warn\"}".as_slice();
+    let closed = [
+        ("GET", "/config", b"".as_slice()),
+        ("POST", "/config?persist=false", change),
+        ("PUT", "/log-level", level),
+        ("POST", "/log-level", level),
+        ("GET", "/region/1", b""),
+        ("GET", "/debug/pprof/cmdline", b""),
+        ("GET", "/debug/pprof/symbol", b""),
+        ("POST", "/debug/pprof/symbol", b"0x1"),
+        ("GET", "/debug/pprof/profile?seconds=1", b""),
+        ("GET", "/debug/pprof/heap_activate", b""),
+        ("GET", "/debug/pprof/heap", b""),
+        ("GET", "/debug/pprof/heap_deactivate", b""),
+    ];
+    let (anonymous, certified) = (site.anonymous(), site.certified());
+    let before = certified.get(status, "/config").await.unwrap();
+    assert_eq!(before.status, 200, "{}", before.body);
+    for (method, path, body) in closed {
+        let plain = request(status, method, path, &[], body).await;
+        assert!(plain.is_err(), "{method} {path} is answered in plain text");
+        let stranger = anonymous.request(status, method, path, body).await.unwrap();
+        assert_eq!(stranger.status, 403, "{method} {path}");
     }
+    let after = certified.get(status, "/config").await.unwrap();
+    assert_eq!(after.body, before.body, "a stranger has changed something");
+    for (method, path, body) in closed {
+        let known = certified.request(status, method, path, body).await.unwrap();
+        assert_ne!(known.status, 403, "{method} {path}");
+    }
+    let after = certified.get(status, "/config").await.unwrap().body;
+    assert!(after.contains("\"7s\""), "{after}");
     server.check_healthy().unwrap();
     server.stop().await.unwrap();
 }
