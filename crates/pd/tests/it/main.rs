@@ -4,6 +4,7 @@
 #[macro_use]
 mod macros;
 
+mod bad_input;
 mod client;
 mod configuration;
 mod coverage;
