@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod ci;
 mod codegen;
+mod fuzz;
 mod lint;
 mod process;
 mod repo;
@@ -60,6 +61,8 @@ enum Command {
     Bless(test::Selection),
     /// Measure the server against its goals, with etcd, Redis and RocksDB beside it.
     Bench(bench::Plan),
+    /// Look for input that breaks a decoder.
+    Fuzz(fuzz::Hunt),
     /// What .ci/run runs: setup, tidy, lint, codegen --check, test.
     Ci,
 }
@@ -98,6 +101,7 @@ fn execute(repo: &Repo, command: Command) -> anyhow::Result<()> {
         }
         Command::Bless(selection) => test::bless(&setup::setup(repo)?, &selection),
         Command::Bench(plan) => bench::bench(&setup::setup(repo)?, &plan),
+        Command::Fuzz(hunt) => fuzz::fuzz(&setup::setup(repo)?, &hunt),
         Command::Ci => ci::ci(repo),
     }
 }
