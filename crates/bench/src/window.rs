@@ -165,6 +165,7 @@ pub(crate) fn measure(
         window.0.store(OVER, Ordering::Relaxed);
         return Err(error);
     }
+    // The workers work; this thread has nothing to do until the edges of the window.
     std::thread::sleep(timing.warmup);
     let meter = Meter::start(server)?;
     window.0.store(OPEN, Ordering::Relaxed);

@@ -142,6 +142,7 @@ where
     // What was due in the window is waited for; what does not come within the patience is lost.
     let given_up = Instant::now() + plan.patience + Duration::from_secs(1);
     while shared.in_flight.load(Ordering::Acquire) > 0 && Instant::now() < given_up {
+        // The window is over, so nothing is measured by how soon the last answer is seen.
         std::thread::sleep(NAP_MAX);
     }
     let (mut all, mut good) = (Recorder::new(), 0);
@@ -158,6 +159,7 @@ where
     })
 }
 
+/// The pace of the loop. Short naps, because the longer one is, the later the kernel may wake from it.
 fn wait_until(due: Instant) {
     loop {
         let left = due.saturating_duration_since(Instant::now());

@@ -29,6 +29,7 @@ fn settled_bytes(tikv: &Tikv, settle: Duration) -> anyhow::Result<u64> {
     let begin = Instant::now();
     let mut last = tikv.resident_bytes()?;
     loop {
+        // Being left alone is what is measured. The loop ends at three times `settle` at the latest.
         std::thread::sleep(settle / 5);
         let now = tikv.resident_bytes()?;
         let calm = now.abs_diff(last) <= last / 200;

@@ -3,15 +3,16 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use grpcio::{CallOption, Environment};
 use integration_tests::{Process, free_address};
 use kvproto::etcdserverpb::{KvClient, PutRequest};
 use tempfile::TempDir;
 
 use super::keyspace::{KEYS, key};
+use super::ready::ready;
 use crate::client::{CONNECTIONS, Connections};
 use crate::random::Random;
 
@@ -51,21 +52,10 @@ impl Etcd {
         let mut process = Process::spawn("etcd", program, &arguments, &log)?;
         let connections = Connections::open(env, &client.to_string(), CONNECTIONS);
         let client = KvClient::new(connections.channel(0));
-        let deadline = Instant::now() + START_PATIENCE;
-        while let Err(error) = client.put_opt(
-            &put(&mut Random::new(0)),
-            CallOption::default().timeout(Duration::from_secs(1)),
-        ) {
-            if let Some(status) = process.exit_status()? {
-                bail!("etcd ended with {status}:\n{}", process.log_tail());
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "etcd does not answer ({error}):\n{}",
-                process.log_tail()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        ready("etcd", &mut process, START_PATIENCE, || {
+            let brief = CallOption::default().timeout(Duration::from_secs(1));
+            Ok(client.put_opt(&put(&mut Random::new(0)), brief)?)
+        })?;
         Ok(Etcd {
             process,
             _home: home,

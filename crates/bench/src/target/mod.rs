@@ -3,6 +3,7 @@
 mod etcd;
 mod keyspace;
 mod local;
+mod ready;
 mod redis;
 mod tikv;
 

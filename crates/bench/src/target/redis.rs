@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use integration_tests::{Process, free_address};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use super::keyspace::{KEYS, VALUE_BYTES, key};
+use super::ready::ready;
 use crate::load;
 use crate::random::Random;
 
@@ -55,19 +56,9 @@ impl Redis {
         .collect::<Vec<_>>();
         let log = home.path().join("redis.log");
         let mut process = Process::spawn("redis-server", program, &arguments, &log)?;
-        let deadline = Instant::now() + START_PATIENCE;
-        let stream = loop {
-            match tokio.block_on(TcpStream::connect(address)) {
-                Ok(stream) => break stream,
-                Err(error) => {
-                    if let Some(status) = process.exit_status()? {
-                        bail!("Redis ended with {status}:\n{}", process.log_tail());
-                    }
-                    ensure!(Instant::now() < deadline, "Redis does not answer: {error}");
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-            }
-        };
+        let stream = ready("Redis", &mut process, START_PATIENCE, || {
+            Ok(tokio.block_on(TcpStream::connect(address))?)
+        })?;
         tokio.block_on(fill(&stream)).context("fill Redis")?;
         Ok(Redis {
             process,
