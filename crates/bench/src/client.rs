@@ -15,7 +15,7 @@ const MESSAGE_BYTES_MAX: i32 = 64 << 20;
 /// Connections to each server, as many as client-go opens.
 pub(crate) const CONNECTIONS: usize = 4;
 /// Completion queues, each with a thread.
-const QUEUES: usize = 2;
+const QUEUES: usize = 1;
 
 /// Threads that connections run on.
 pub(crate) fn environment() -> Arc<Environment> {

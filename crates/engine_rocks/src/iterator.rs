@@ -15,6 +15,8 @@ pub struct RocksIterator {
     iter: OwnedIterator,
     /// The bounds admit no key. RocksDB does not define what it does with such bounds.
     empty: bool,
+    /// Whether it stands on an entry, as the last movement told.
+    valid: bool,
 }
 
 impl RocksIterator {
@@ -38,12 +40,17 @@ impl RocksIterator {
             }
         }
         let iter = OwnedIterator::new(database.clone(), snapshot.cloned(), cf, options)?;
-        Ok(RocksIterator { iter, empty })
+        Ok(RocksIterator {
+            iter,
+            empty,
+            valid: false,
+        })
     }
 
     /// What the last movement led to. An invalid cursor stands at an end or before an error.
-    fn outcome(&self) -> Result<bool> {
-        if self.iter.get().valid() {
+    fn outcome(&mut self) -> Result<bool> {
+        self.valid = self.iter.get().valid();
+        if self.valid {
             return Ok(true);
         }
         self.iter
@@ -104,7 +111,7 @@ impl EngineIterator for RocksIterator {
     }
 
     fn valid(&self) -> bool {
-        self.iter.get().valid()
+        self.valid
     }
 
     fn key(&self) -> &[u8] {

@@ -220,10 +220,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         while pairs.len() < options.limit {
             let pair = match scanner.next() {
                 Ok(None) => break,
-                Ok(Some((key, entry))) => {
-                    let raw = key.to_raw().map_err(mvcc::Error::InvalidKey)?;
-                    Ok((raw, entry))
-                }
+                Ok(Some(pair)) => Ok(pair),
                 Err(error) if error.is_key_locked() => Err(Error::from(error)),
                 Err(error) => return Err(error.into()),
             };

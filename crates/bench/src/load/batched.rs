@@ -19,18 +19,19 @@ use crate::window::{Timing, measure};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BatchedGet {
-    Raw,
-    Txn,
+pub(crate) enum Batched {
+    RawGet,
+    KvGet,
+    RawPut,
 }
 
-struct Gets {
-    kind: BatchedGet,
+struct Requests {
+    kind: Batched,
     keyspace: Keyspace,
     random: Random,
 }
 
-impl Conversation for Gets {
+impl Conversation for Requests {
     type Request = BatchCommandsRequest;
     type Response = BatchCommandsResponse;
 
@@ -38,11 +39,14 @@ impl Conversation for Gets {
         let mut message = BatchCommandsRequest::default();
         for slot in slots {
             let cmd = match self.kind {
-                BatchedGet::Raw => BatchCommandsRequest_Request_oneof_cmd::RawGet(
+                Batched::RawGet => BatchCommandsRequest_Request_oneof_cmd::RawGet(
                     self.keyspace.raw_get(&mut self.random),
                 ),
-                BatchedGet::Txn => BatchCommandsRequest_Request_oneof_cmd::Get(
+                Batched::KvGet => BatchCommandsRequest_Request_oneof_cmd::Get(
                     self.keyspace.kv_get(&mut self.random),
+                ),
+                Batched::RawPut => BatchCommandsRequest_Request_oneof_cmd::RawPut(
+                    self.keyspace.raw_put(&mut self.random),
                 ),
             };
             let mut request = BatchCommandsRequest_Request::default();
@@ -70,6 +74,7 @@ impl Conversation for Gets {
             let outcome = match response.cmd {
                 Some(Answer::RawGet(answer)) => check_raw_get(&answer),
                 Some(Answer::Get(answer)) => check_kv_get(&answer),
+                Some(Answer::RawPut(answer)) => check_raw_put(&answer),
                 _ => bail!("an answer of another type than the request"),
             };
             answered.push((usize::try_from(id)?, outcome));
@@ -98,21 +103,28 @@ pub(crate) fn check_kv_get(answer: &kvrpcpb::GetResponse) -> anyhow::Result<u64>
     Ok(1)
 }
 
-/// Keeps `in_flight` gets going through one stream on each connection.
+/// It was written.
+pub(crate) fn check_raw_put(answer: &kvrpcpb::RawPutResponse) -> anyhow::Result<u64> {
+    let refused = answer.has_region_error() || !answer.get_error().is_empty();
+    ensure!(!refused, "RawPut: {answer:?}");
+    Ok(1)
+}
+
+/// Keeps `in_flight` requests going through one stream on each connection.
 pub(crate) fn batched(
     connections: &Connections,
     in_flight: usize,
     timing: Timing,
     server: Option<u32>,
     keyspace: &Keyspace,
-    kind: BatchedGet,
+    kind: Batched,
 ) -> anyhow::Result<Sample> {
     let streams = connections.count();
     measure(timing, server, |workers| {
         for number in 0..streams {
             let client = TikvClient::new(connections.channel(number));
             let (sink, answers) = client.batch_commands()?;
-            let talk = Gets {
+            let talk = Requests {
                 kind,
                 keyspace: keyspace.clone(),
                 random: Random::new(number as u64 + 1),

@@ -107,7 +107,7 @@ fn raw_put(tikv: &Tikv) -> Op {
     Box::new(move |number, random| {
         let sent = of(&stubs, number).raw_put_async(&keyspace.raw_put(random));
         answer(sent)
-            .map(|answer| loads::check_raw_put(&answer?))
+            .map(|answer| load::check_raw_put(&answer?))
             .boxed()
     })
 }

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use anyhow::ensure;
 use futures::future::{Either, ready};
 use futures::{Future, FutureExt as _, TryFutureExt as _};
-use grpcio::ClientUnaryReceiver;
+use grpcio::{Client, ClientUnaryReceiver};
 use kvproto::etcdserverpb::KvClient;
 use kvproto::healthpb::{HealthCheckRequest, HealthClient};
-use kvproto::kvrpcpb::RawPutResponse;
 use kvproto::tikvpb::TikvClient;
 
 use crate::lab::Load;
-use crate::load::{self, BatchedGet, RedisCommand};
+use crate::load::{self, Batched, RedisCommand};
 use crate::target::{self, Etcd, Keyspace, PlainFile, RaftLog, Redis, Rocks, Tikv, key};
 
 /// The answer of a call, whether or not it could be sent.
@@ -69,11 +68,12 @@ pub(crate) fn kv_get(tikv: &Rc<Tikv>, in_flight: usize) -> Load<'static> {
     })
 }
 
-pub(crate) fn batched(tikv: &Rc<Tikv>, in_flight: usize, kind: BatchedGet) -> Load<'static> {
+pub(crate) fn batched(tikv: &Rc<Tikv>, in_flight: usize, kind: Batched) -> Load<'static> {
     let tikv = tikv.clone();
     let name = match kind {
-        BatchedGet::Raw => "RawGet",
-        BatchedGet::Txn => "KvGet",
+        Batched::RawGet => "RawGet",
+        Batched::KvGet => "KvGet",
+        Batched::RawPut => "RawPut",
     };
     let name = format!("{name} in BatchCommands, {in_flight} in flight");
     Load::new(name, move |timing| {
@@ -92,16 +92,11 @@ pub(crate) fn batched(tikv: &Rc<Tikv>, in_flight: usize, kind: BatchedGet) -> Lo
 pub(crate) fn kv_scan(tikv: &Rc<Tikv>, in_flight: usize) -> Load<'static> {
     let tikv = tikv.clone();
     Load::new(format!("KvScan, {in_flight} in flight"), move |timing| {
-        let stubs = tikv.connections.stubs(TikvClient::new);
+        let clients = tikv.connections.stubs(Client::new);
         let keyspace = tikv.keyspace.clone();
         let op = move |number, random: &mut _| {
-            let sent = of(&stubs, number).kv_scan_async(&keyspace.kv_scan(random));
-            answer(sent).map(|answer| {
-                let answer = answer?;
-                let refused = answer.has_region_error() || answer.has_error();
-                ensure!(!refused, "KvScan: {:?}", answer.get_error());
-                Ok(answer.get_pairs().len() as u64)
-            })
+            let sent = load::scan_rows(of(&clients, number), &keyspace.kv_scan(random));
+            answer(sent).map(|answer| answer?.of_answer())
         };
         load::closed_loop(&tikv.connections, in_flight, timing, Some(tikv.pid()), op)
     })
@@ -138,12 +133,6 @@ pub(crate) fn sampled_scan(
     }
 }
 
-pub(crate) fn check_raw_put(answer: &RawPutResponse) -> anyhow::Result<u64> {
-    let refused = answer.has_region_error() || !answer.get_error().is_empty();
-    ensure!(!refused, "RawPut: {answer:?}");
-    Ok(1)
-}
-
 pub(crate) fn raw_put(tikv: &Rc<Tikv>, in_flight: usize) -> Load<'static> {
     let tikv = tikv.clone();
     Load::new(format!("RawPut, {in_flight} in flight"), move |timing| {
@@ -151,7 +140,7 @@ pub(crate) fn raw_put(tikv: &Rc<Tikv>, in_flight: usize) -> Load<'static> {
         let keyspace = tikv.keyspace.clone();
         let op = move |number, random: &mut _| {
             let sent = of(&stubs, number).raw_put_async(&keyspace.raw_put(random));
-            answer(sent).map(|answer| check_raw_put(&answer?))
+            answer(sent).map(|answer| load::check_raw_put(&answer?))
         };
         load::closed_loop(&tikv.connections, in_flight, timing, Some(tikv.pid()), op)
     })

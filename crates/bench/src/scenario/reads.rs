@@ -3,7 +3,7 @@
 use super::line::{Line, Target};
 use super::loads;
 use crate::lab::{Lab, Load};
-use crate::load::{BatchedGet, RedisCommand};
+use crate::load::{Batched, RedisCommand};
 use crate::sample::Sample;
 
 /// Unary requests in flight.
@@ -45,20 +45,20 @@ fn against_empty(
 pub(super) fn batch_kv_get(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
     let tikv = lab.tikv()?;
     let unary = loads::kv_get(&tikv, UNARY);
-    against_unary(lab, "batch-kv-get", "KvGet", BatchedGet::Txn, &unary)
+    against_unary(lab, "batch-kv-get", "KvGet", Batched::KvGet, &unary)
 }
 
 pub(super) fn batch_raw_get(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
     let tikv = lab.tikv()?;
     let unary = loads::raw_get(&tikv, UNARY);
-    against_unary(lab, "batch-raw-get", "RawGet", BatchedGet::Raw, &unary)
+    against_unary(lab, "batch-raw-get", "RawGet", Batched::RawGet, &unary)
 }
 
 fn against_unary(
     lab: &mut Lab,
     scenario: &'static str,
     what: &str,
-    kind: BatchedGet,
+    kind: Batched,
     unary: &Load<'_>,
 ) -> anyhow::Result<Vec<Line>> {
     let tikv = lab.tikv()?;
@@ -84,7 +84,7 @@ pub(super) fn batch_redis(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
         return Ok(vec![line.remark("redis-server is not installed")]);
     };
     let tikv = lab.tikv()?;
-    let batched = loads::batched(&tikv, BATCHED, BatchedGet::Raw);
+    let batched = loads::batched(&tikv, BATCHED, Batched::RawGet);
     let get = loads::redis(&redis, BATCHED, RedisCommand::Get);
     let ratio = lab
         .abba(SCENARIO, &batched, &get)?

@@ -6,9 +6,9 @@ use engine_traits::{Cf, IterOptions};
 use kv::Snapshot;
 use txn_types::{Key, TimeStamp, Write};
 
-use super::Direction;
+use super::{Direction, KvPair};
 use crate::cursor::Cursor;
-use crate::{IsolationLevel, ReadView, Result, Statistics, ValueEntry};
+use crate::{Error, IsolationLevel, ReadView, Result, Statistics, ValueEntry};
 
 /// What both directions work with.
 pub(super) struct Cursors<S: Snapshot> {
@@ -162,10 +162,10 @@ impl<S: Snapshot> Cursors<S> {
     }
 
     /// What a scan returns for the key in work.
-    pub(super) fn pair(&mut self, entry: Option<ValueEntry>) -> Option<(Key, ValueEntry)> {
-        let entry = entry?;
+    pub(super) fn pair(&mut self, entry: ValueEntry) -> Result<KvPair> {
         self.statistics.processed_size += (self.user_key.len() + entry.value.len()) as u64;
-        Some((Key::from_encoded_slice(&self.user_key), entry))
+        let raw = Key::raw_from_encoded(&self.user_key).map_err(Error::InvalidKey)?;
+        Ok((raw, entry))
     }
 
     pub(super) fn take_statistics(&mut self) -> Statistics {

@@ -13,7 +13,7 @@ mod forward;
 use kv::Snapshot;
 use txn_types::Key;
 
-use crate::{Error, ReadView, Result, Statistics, ValueEntry};
+use crate::{ReadView, Result, Statistics, ValueEntry};
 use cursors::{Cursors, LockRead, Present};
 
 /// Which way a scan goes.
@@ -50,12 +50,12 @@ impl<S: Snapshot> Scanner<S> {
         })
     }
 
-    /// The next key that has a value, encoded.
+    /// The next key that has a value.
     ///
     /// After [`Error::KeyIsLocked`] the scan goes on behind the locked key. Any other error ends
     /// it: what further calls return is unspecified.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<(Key, ValueEntry)>> {
+    pub fn next(&mut self) -> Result<Option<KvPair>> {
         self.cursors.start(self.direction)?;
         while let Some(present) = self.cursors.take_next_key(self.direction)? {
             let read = self.read_key(present);
@@ -64,9 +64,8 @@ impl<S: Snapshot> Scanner<S> {
                 Direction::Forward => forward::leave_key(&mut self.cursors, present)?,
                 Direction::Backward => backward::leave_key(&mut self.cursors, present)?,
             }
-            let entry = read?;
-            if let Some(pair) = self.cursors.pair(entry) {
-                return Ok(Some(pair));
+            if let Some(entry) = read? {
+                return self.cursors.pair(entry).map(Some);
             }
         }
         Ok(None)
@@ -103,10 +102,7 @@ impl<S: Snapshot> Scanner<S> {
                 Err(error) => return Err(error),
             };
             if met.is_multiple_of(step) {
-                pairs.push(match found {
-                    Ok((key, entry)) => Ok((key.to_raw().map_err(Error::InvalidKey)?, entry)),
-                    Err(error) => Err(error),
-                });
+                pairs.push(found);
             }
             met += 1;
         }
