@@ -422,7 +422,7 @@ pub struct ReadPoolConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct UnifiedReadPoolConfig {
-    /// Threads that serve reads. 0: four fifths of the processors, at least 1.
+    /// Threads that serve reads. 0: four fifths of the processors, at least 2.
     pub max_thread_count: usize,
 }
 
@@ -430,7 +430,7 @@ impl ReadPoolConfig {
     /// Threads that serve reads.
     pub fn threads(&self) -> usize {
         match self.unified.max_thread_count {
-            0 => (sys::cpu_count() * 4 / 5).max(1),
+            0 => (sys::cpu_count() * 4 / 5).max(2),
             set => set,
         }
     }

@@ -18,8 +18,8 @@ use super::{RawKvPair, format};
 use crate::Result;
 use crate::reads::yield_now;
 
-/// Keys that a scan passes before it lets other tasks of the pool run.
-const YIELD_KEYS: usize = 256;
+/// Keys that a scan passes before it lets other tasks of the pool run: about a millisecond.
+const YIELD_KEYS: usize = 4096;
 
 /// Versions of one key that a scan passes one by one before it seeks.
 const STEPS_MAX: usize = 8;
