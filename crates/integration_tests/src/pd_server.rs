@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::process::{self, Process};
-use crate::{binaries, ports};
+use crate::{binaries, ports, resources};
 
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -47,6 +47,16 @@ impl PdServer {
     /// Where it serves.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Memory that it occupies now.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        resources::resident_bytes(self.process.pid())
+    }
+
+    /// The most memory that it has occupied since its start.
+    pub fn peak_resident_bytes(&self) -> anyhow::Result<u64> {
+        resources::peak_resident_bytes(self.process.pid())
     }
 
     /// SIGKILL.

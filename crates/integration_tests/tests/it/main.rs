@@ -16,6 +16,7 @@ mod first_program;
 mod lifecycle;
 mod limits;
 mod locks;
+mod pd_bad_input;
 mod pd_port;
 mod raw_api;
 mod raw_formats;

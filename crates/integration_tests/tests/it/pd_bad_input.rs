@@ -1,0 +1,202 @@
+//! Clients of the placement driver that mean no good, and what each may cost: so much memory, and nobody else's call.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use futures::{SinkExt as _, StreamExt as _};
+use grpcio::{
+    CallOption, Channel, ChannelBuilder, Client, EnvBuilder, GrpcSlice, Marshaller, MessageReader,
+    Method, MethodType, WriteFlags,
+};
+use integration_tests::PdServer;
+use kvproto::etcdserverpb::{KvClient, PutRequest, WatchClient, WatchRequest};
+use kvproto::pdpb::{GetMembersRequest, PdClient, TsoRequest};
+use tokio::time::Instant;
+
+/// Whatever one connection sends.
+const GROWTH: u64 = 64 << 20;
+
+struct Measured {
+    server: PdServer,
+    cluster_id: u64,
+    before: u64,
+}
+
+/// A connection of its own: gRPC would share one between channels to the same place.
+fn connect(address: SocketAddr) -> Channel {
+    let env = EnvBuilder::new().cq_count(1).build();
+    ChannelBuilder::new(Arc::new(env))
+        .use_local_subchannel_pool(true)
+        .max_receive_message_len(-1)
+        .connect(&address.to_string())
+}
+
+fn tso_request(cluster_id: u64) -> TsoRequest {
+    let mut request = TsoRequest::default();
+    request.mut_header().set_cluster_id(cluster_id);
+    request.set_count(1);
+    request
+}
+
+impl Measured {
+    async fn start() -> Measured {
+        let server = PdServer::start().await.unwrap();
+        let pd = PdClient::new(connect(server.address()));
+        let members = pd.get_members(&GetMembersRequest::default()).unwrap();
+        let mut measured = Measured {
+            server,
+            cluster_id: members.get_header().get_cluster_id(),
+            before: 0,
+        };
+        measured.serves();
+        measured.before = measured.server.resident_bytes().unwrap();
+        measured
+    }
+
+    /// A newcomer gets a timestamp.
+    fn serves(&self) {
+        let pd = PdClient::new(connect(self.server.address()));
+        let option = CallOption::default().timeout(Duration::from_secs(20));
+        let (mut sink, mut answers) = pd.tso_opt(option).unwrap();
+        block_on(async {
+            let request = tso_request(self.cluster_id);
+            sink.send((request, WriteFlags::default())).await.unwrap();
+            let answer = answers.next().await.unwrap().unwrap();
+            assert_eq!(answer.get_count(), 1);
+        });
+    }
+
+    fn check(&self, what: &str) {
+        self.serves();
+        let peak = self.server.peak_resident_bytes().unwrap();
+        let growth = peak.saturating_sub(self.before);
+        println!("{what}: {} MiB of growth", growth >> 20);
+        assert!(growth <= GROWTH, "{what}: {} MiB of growth", growth >> 20);
+    }
+}
+
+#[allow(clippy::ptr_arg, reason = "the signature is gRPC's")]
+fn write_bytes(bytes: &Vec<u8>, to: &mut GrpcSlice) -> grpcio::Result<()> {
+    *to = GrpcSlice::from(bytes.clone());
+    Ok(())
+}
+
+fn read_bytes(_: MessageReader) -> grpcio::Result<Vec<u8>> {
+    Ok(Vec::new())
+}
+
+#[tokio::test]
+async fn messages_of_many_parts_take_bounded_memory() {
+    let mut measured = Measured::start().await;
+    for path in [
+        "/pdpb.PD/BatchScanRegions",
+        "/pdpb.PD/StoreHeartbeat",
+        "/pdpb.PD/StoreGlobalConfig",
+        "/keyspacepb.Keyspace/UpdateKeyspaceState",
+        "/meta_storagepb.MetaStorage/Put",
+        "/etcdserverpb.KV/Txn",
+    ] {
+        let method = Method {
+            ty: MethodType::Unary,
+            name: path,
+            req_mar: Marshaller {
+                ser: write_bytes,
+                de: read_bytes,
+            },
+            resp_mar: Marshaller {
+                ser: write_bytes,
+                de: read_bytes,
+            },
+        };
+        // Empty elements of the second field, fields that nobody knows, one long text, and too much of it.
+        for bytes in [
+            [0x12, 0x00].repeat(7 << 20),
+            [0xfa, 0x7f, 0x00].repeat(5 << 20),
+            [vec![0xfa, 0x7f, 0x80, 0x80, 0x80, 0x07], vec![0; 14 << 20]].concat(),
+            vec![0; 40 << 20],
+        ] {
+            let client = Client::new(connect(measured.server.address()));
+            // Answered or refused.
+            let _ = client.unary_call(&method, &bytes, CallOption::default());
+        }
+        measured.check(path);
+    }
+    measured.server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn ten_thousand_streams_on_a_connection_harm_nobody() {
+    let mut measured = Measured::start().await;
+    let pd = PdClient::new(connect(measured.server.address()));
+    let streams: Vec<_> = (0..10_000).map(|_| pd.tso().unwrap()).collect();
+    measured.check("10,000 streams");
+    drop(streams);
+    measured.check("10,000 streams that ended");
+    measured.server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_that_never_read_cost_a_bounded_amount() {
+    let mut measured = Measured::start().await;
+    let channel = connect(measured.server.address());
+    // Each is told of everything and reads nothing of it.
+    let mut watches = Vec::new();
+    for _ in 0..20 {
+        let (mut sink, events) = WatchClient::new(channel.clone()).watch().unwrap();
+        let mut request = WatchRequest::default();
+        request.mut_create_request().set_key(b"k".to_vec());
+        block_on(sink.send((request, WriteFlags::default()))).unwrap();
+        watches.push((sink, events));
+    }
+    let kv = KvClient::new(connect(measured.server.address()));
+    for _ in 0..80 {
+        let mut put = PutRequest::default();
+        put.set_key(b"k".to_vec());
+        put.set_value(vec![7; 100 << 10]);
+        kv.put(&put).unwrap();
+    }
+    measured.check("watches that never read");
+    drop(watches);
+    measured.server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_that_come_a_byte_at_a_time_are_cut_off() {
+    /// The server allows ten seconds for a head.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let mut measured = Measured::start().await;
+    let open = || {
+        let mut stream = TcpStream::connect(measured.server.address()).unwrap();
+        stream
+            .write_all(b"GET /pd/api/v1/ping HTTP/1.1\r\nX: ")
+            .unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
+        stream
+    };
+    let mut slow: Vec<TcpStream> = (0..400).map(|_| open()).collect();
+    measured.check("400 heads without an end");
+    let mut last = slow.pop().unwrap();
+    let began = Instant::now();
+    loop {
+        assert!(began.elapsed() < PATIENCE, "it may go on for ever");
+        // The wait for an answer is the pause between two bytes.
+        let mut answer = [0; 64];
+        let is_silent = match last.read(&mut answer) {
+            Ok(_) => false,
+            Err(error) => matches!(
+                error.kind(),
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+            ),
+        };
+        if !is_silent || last.write_all(b"x").is_err() {
+            break;
+        }
+    }
+    drop(slow);
+    measured.server.stop().await.unwrap();
+}
