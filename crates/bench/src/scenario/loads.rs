@@ -105,6 +105,7 @@ pub(crate) fn kv_scan(tikv: &Rc<Tikv>, in_flight: usize) -> Load<'static> {
 /// A scan that is work for the server and none for the client.
 pub(crate) fn sampled_scan(
     tikv: &Tikv,
+    rows: u64,
     max_execution_ms: u64,
 ) -> impl Fn(
     usize,
@@ -117,7 +118,7 @@ pub(crate) fn sampled_scan(
     let stubs = tikv.connections.stubs(TikvClient::new);
     let keyspace = tikv.keyspace.clone();
     move |number, random| {
-        let request = keyspace.kv_sample(random, max_execution_ms);
+        let request = keyspace.kv_sample(random, rows, max_execution_ms);
         let sent = of(&stubs, number).kv_scan_async(&request);
         let checked = answer(sent).map(|answer| {
             let answer = answer?;

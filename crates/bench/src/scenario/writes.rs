@@ -19,28 +19,34 @@ const WRITES: usize = 256;
 pub(super) fn raw_put_group(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
     const SCENARIO: &str = "raw-put-group";
     let tikv = lab.tikv()?;
-    let put = loads::raw_put(&tikv, WRITES);
-    let mut figures = [0.0; 2];
-    for (figure, place) in figures.iter_mut().zip(["A1", "A2"]) {
-        // Both counters run over the whole run, warm-up included.
-        let (puts, syncs) = (tikv.raw_puts(&lab.tokio)?, tikv.log_syncs(&lab.tokio)?);
-        lab.once(SCENARIO, &put, place)?;
-        let puts = tikv.raw_puts(&lab.tokio)?.saturating_sub(puts);
-        let syncs = tikv.log_syncs(&lab.tokio)?.saturating_sub(syncs);
-        ensure!(
-            puts > 0 && syncs > 0,
-            "the server counts no RawPuts or no fsyncs"
-        );
-        *figure = puts as f64 / syncs as f64;
+    let mut lines = Vec::new();
+    for (how, put) in [
+        (
+            "through BatchCommands",
+            loads::batched(&tikv, WRITES, Batched::RawPut),
+        ),
+        ("unary", loads::raw_put(&tikv, WRITES)),
+    ] {
+        let mut figures = [0.0; 2];
+        for (figure, place) in figures.iter_mut().zip(["A1", "A2"]) {
+            // Both counters run over the whole run, warm-up included.
+            let (puts, syncs) = (tikv.raw_puts(&lab.tokio)?, tikv.log_syncs(&lab.tokio)?);
+            lab.once(SCENARIO, &put, place)?;
+            let puts = tikv.raw_puts(&lab.tokio)?.saturating_sub(puts);
+            let syncs = tikv.log_syncs(&lab.tokio)?.saturating_sub(syncs);
+            ensure!(
+                puts > 0 && syncs > 0,
+                "the server counts no RawPuts or no fsyncs"
+            );
+            *figure = puts as f64 / syncs as f64;
+        }
+        let what = format!("synced RawPuts per fsync, {how}, {WRITES} in flight");
+        let line = Line::new(SCENARIO, what)
+            .repeats(Repeats::mean(figures), "")
+            .target(Target::AtLeast(30.0));
+        lines.push(line);
     }
-    Ok(vec![
-        Line::new(
-            SCENARIO,
-            format!("synced RawPuts per fsync, {WRITES} in flight"),
-        )
-        .repeats(Repeats::mean(figures), "")
-        .target(Target::AtLeast(30.0)),
-    ])
+    Ok(lines)
 }
 
 pub(super) fn raw_put_etcd(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {

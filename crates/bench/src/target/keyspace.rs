@@ -104,19 +104,21 @@ impl Keyspace {
         request
     }
 
-    /// A scan that reads a thousand rows and answers with three: costly for the server, cheap for
+    /// A scan that reads so many rows and answers with three: costly for the server, cheap for
     /// the client. It may take `max_execution_ms`.
     pub(crate) fn kv_sample(
         &self,
         random: &mut Random,
+        rows: u64,
         max_execution_ms: u64,
     ) -> kvrpcpb::ScanRequest {
         let mut request = self.kv_scan(random);
+        request.set_start_key(key(b't', random.below(KEYS - rows)));
         request
             .mut_context()
             .set_max_execution_duration_ms(max_execution_ms);
         request.set_limit(3);
-        request.set_sample_step(u32::try_from(SCAN_ROWS / 2).unwrap_or(u32::MAX));
+        request.set_sample_step(u32::try_from(rows / 2).unwrap_or(u32::MAX));
         request
     }
 
