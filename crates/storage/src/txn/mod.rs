@@ -2,6 +2,7 @@
 //! Must never: know how a write is replicated, or speak gRPC.
 
 pub mod actions;
+mod carried;
 pub mod command;
 pub mod commands;
 pub mod latch;

@@ -4,7 +4,8 @@
 //!    is refused, so nothing queues without bound.
 //! 2. The rest is one task on the scheduler's pool. It owns the command; the caller holds only the receiving end of
 //!    a channel. A client that goes away drops that end, and the task runs on to its end: no latch is lost, no
-//!    command is half-run.
+//!    command is half-run. A blind write has nothing to read or decide: its caller polls it, and the pool takes it
+//!    over only from a caller that goes away ([`super::carried`]).
 //! 3. The snapshot is taken after all latches are held, so the decision sees every earlier write of its keys, and
 //!    its term travels with the write.
 //! 4. Latches are released when the write has finished, and only then the answer is sent: whoever sees the answer
@@ -22,6 +23,7 @@ use std::sync::{Arc, OnceLock};
 
 use concurrency_manager::ConcurrencyManager;
 use futures::channel::oneshot;
+use futures::future::{Either, ready};
 use kv::{Engine, Modify, Snapshot, SnapshotContext, WriteData};
 use kvproto::kvrpcpb::{CommandPri, Context};
 use lock_manager::{LockManager, ReleasedLock};
@@ -31,6 +33,7 @@ use tracker::TrackerHandle;
 use txn_types::Key;
 use yatp::{Pool, Priority, TaskOptions};
 
+use super::carried::Carried;
 use super::command::{Stamp, WriteCommand, WriteContext, WriteResult};
 use super::latch::{LatchSet, Latches};
 use crate::deadline::Deadline;
@@ -102,6 +105,27 @@ impl Drop for Admission {
         self.pending_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
         metrics::WRITING_BYTES.sub(gauge(self.bytes));
         metrics::CONTEXT_TOTAL.dec();
+    }
+}
+
+impl Admission {
+    /// The work of a command, which counts as under way until its end.
+    async fn cover<T>(
+        self,
+        kind: &'static str,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let result = work.await;
+        drop(self);
+        let stage = match &result {
+            Ok(_) => "done",
+            Err(error) => {
+                error.log_damage(kind);
+                "error"
+            }
+        };
+        metrics::STAGE_TOTAL.with_label_values(&[kind, stage]).inc();
+        result
     }
 }
 
@@ -236,14 +260,15 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 ..self.envelope(C::KIND, ctx, latches, tracker)
             };
             let this = self.clone();
-            self.admit(C::KIND, bytes, options, move || async move {
+            self.spawn(C::KIND, bytes, options, move || async move {
                 this.execute(envelope, command).await
             })
         });
         answer(admitted)
     }
 
-    /// Writes what needs no decision, with a version if it is to have one, under the latches of `keys`.
+    /// Writes what needs no decision, with a version if it is to have one, under the latches of `keys`. It begins with
+    /// the first poll, or when it is dropped.
     pub(crate) fn run_blind(
         &self,
         kind: &'static str,
@@ -252,15 +277,19 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         keys: &[&[u8]],
         tracker: TrackerHandle,
     ) -> impl Future<Output = Result<()>> + Send + 'static + use<E, L> {
-        let latches = self.shared.latches.set_for(keys.iter().copied());
         let options = task_options(&ctx, 0);
         let bytes = modifies.iter().map(Modify::size).sum();
+        let admission = match self.admit(kind, bytes) {
+            Ok(admission) => admission,
+            Err(error) => return Either::Left(ready(Err(error))),
+        };
+        let latches = self.shared.latches.set_for(keys.iter().copied());
         let envelope = self.envelope(kind, ctx, latches, tracker);
         let this = self.clone();
-        let admitted = self.admit(kind, bytes, options, move || async move {
+        let task = admission.cover(kind, async move {
             this.execute_blind(envelope, modifies, stamp).await
         });
-        answer(admitted)
+        Either::Right(Carried::new(task, self.shared.pool.clone(), options))
     }
 
     /// Runs a series of commands as one task, admitted like a command: it counts `SERIES_BYTES` beside what its
@@ -275,7 +304,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         T: Send + 'static,
         Fut: Future<Output = Result<T>> + Send + 'static,
     {
-        answer(self.admit(kind, SERIES_BYTES, task_options(ctx, 0), move || work))
+        answer(self.spawn(kind, SERIES_BYTES, task_options(ctx, 0), move || work))
     }
 
     fn envelope(
@@ -296,18 +325,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         }
     }
 
-    fn admit<T, F, Fut>(
-        &self,
-        kind: &'static str,
-        bytes: usize,
-        options: TaskOptions,
-        work: F,
-    ) -> Result<oneshot::Receiver<Result<T>>>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<T>> + Send + 'static,
-    {
+    /// Counts a command of `bytes` as under way, or refuses it.
+    fn admit(&self, kind: &'static str, bytes: usize) -> Result<Admission> {
         metrics::COMMAND_TOTAL.with_label_values(&[kind]).inc();
         let before = self.shared.pending_bytes.fetch_add(bytes, Ordering::AcqRel);
         metrics::WRITING_BYTES.add(gauge(bytes));
@@ -324,26 +343,34 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             self.shared.memory.take(REQUEST_OVERHEAD + bytes)
         };
         match memory {
-            Ok(memory) => admission.memory = Some(memory),
+            Ok(memory) => {
+                admission.memory = Some(memory);
+                Ok(admission)
+            }
             Err(error) => {
                 metrics::TOO_BUSY_TOTAL.with_label_values(&[kind]).inc();
-                return Err(error);
+                Err(error)
             }
         }
+    }
+
+    /// Runs `work` on the pool, if it is admitted.
+    fn spawn<T, F, Fut>(
+        &self,
+        kind: &'static str,
+        bytes: usize,
+        options: TaskOptions,
+        work: F,
+    ) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T>> + Send + 'static,
+    {
+        let work = self.admit(kind, bytes)?.cover(kind, work());
         let (sender, receiver) = oneshot::channel();
-        let work = work();
         let task = async move {
-            let result = work.await;
-            drop(admission);
-            let stage = match &result {
-                Ok(_) => "done",
-                Err(error) => {
-                    error.log_damage(kind);
-                    "error"
-                }
-            };
-            metrics::STAGE_TOTAL.with_label_values(&[kind, stage]).inc();
-            let _ = sender.send(result);
+            let _ = sender.send(work.await);
         };
         self.shared
             .pool

@@ -15,7 +15,7 @@ use kvproto::kvrpcpb::{CommandPri, Context};
 use lock_manager::NoWaiters;
 use online_config::ReadableSize;
 use runtime::{Instant, Stepper, VirtualClock};
-use storage::{Config, Error, RawScanRequest, Storage};
+use storage::{CasRequest, Config, Error, RawScanRequest, Storage};
 use txn_types::{Key, TimeStamp};
 
 use crate::driver::{World, local_region, tracker};
@@ -345,18 +345,25 @@ fn priorities_of_requests_reach_the_pools() {
         let order: Vec<_> = served.iter().map(|read| read.priority).collect();
         assert_eq!(order, [High, Normal, Low]);
 
-        // Writes of one key, in the order in which they got its latch: the last one stays.
+        // Commands that set one key unless it exists: the first in its turn sets it.
         let writes = arrivals.map(|priority| {
-            let pair = (b"k".to_vec(), format!("{priority:?}").into_bytes());
+            let request = CasRequest {
+                key: b"k".to_vec(),
+                expected: None,
+                value: format!("{priority:?}").into_bytes(),
+                ttl: 0,
+                delete: false,
+            };
             let ctx = scene.context(with(priority));
+            let cf = String::new();
             scene
                 .storage
-                .raw_put(ctx, String::new(), pair, 0, tracker())
+                .raw_compare_and_swap(ctx, cf, request, tracker())
         });
         let ended = futures::future::try_join_all(writes);
         scene.stepper.block_on(ended).unwrap();
-        let last = scene.stepper.block_on(scene.get(|_| {})).unwrap();
-        assert_eq!(last.unwrap(), b"Low", "seed {seed}");
+        let first = scene.stepper.block_on(scene.get(|_| {})).unwrap();
+        assert_eq!(first.unwrap(), b"High", "seed {seed}");
     }
 }
 

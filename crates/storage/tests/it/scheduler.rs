@@ -7,6 +7,7 @@ use api_version::ApiV1;
 use concurrency_manager::ConcurrencyManager;
 use engine_mem::MemEngine;
 use engine_traits::{Cf, Peekable};
+use futures::FutureExt as _;
 use futures::future::join_all;
 use kvproto::kvrpcpb;
 use lock_manager::{LockManager, ReleasedLock};
@@ -106,6 +107,31 @@ fn dropped_client_loses_no_latch_and_the_command_runs_to_its_end() {
             TimeStamp::new(20),
             "dropped after {steps} steps"
         );
+    }
+}
+
+#[test]
+fn dropped_client_does_not_keep_a_put_from_being_written() {
+    for polls in 0..3 {
+        let world = World::new(polls);
+        let pair = (b"k".to_vec(), b"v".to_vec());
+        let put = |pair| {
+            let cf = String::new();
+            world
+                .storage
+                .raw_put(world.context(), cf, pair, 0, tracker())
+        };
+        let mut begun = Box::pin(put(pair));
+        for _ in 0..polls {
+            assert!(begun.as_mut().now_or_never().is_none());
+        }
+        drop(begun);
+        world.stepper.run_until_stalled();
+        assert_idle(&world);
+        let key = keys::data_key(b"k");
+        assert_eq!(world.engine.get(Cf::Default, &key).unwrap().unwrap(), b"v");
+        world.run(put((b"k".to_vec(), b"w".to_vec()))).unwrap();
+        assert_idle(&world);
     }
 }
 
