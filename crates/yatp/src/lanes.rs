@@ -2,12 +2,16 @@
 //! threads nor tasks.
 //!
 //! There are five lanes: high priority, the three levels of normal priority, low priority. A worker
-//! empties them in this order, with two exceptions:
+//! empties them in this order, with three exceptions:
 //!
 //! 1. From the first level it takes a batch into a deque of its own, from which idle workers steal.
 //!    Only there: tasks of the first level are short, so what stands in a deque behind others does
 //!    not stand long.
-//! 2. Every few picks it prefers a lower priority, and every few picks of normal priority a lower
+//! 2. A task of the first or second level that gave way while it ran goes on before those of its level that were not
+//!    begun. Taking turns among equals would let all of them end late: under more load than the pool can carry, each
+//!    would be half done when its caller gives up. The bound of the level bounds how long it can go on like that;
+//!    the last level has none, so there turns are taken.
+//! 3. Every few picks it prefers a lower priority, and every few picks of normal priority a lower
 //!    level, so that none is starved by those above it. Both are counted apart: a share of the
 //!    levels is a share of what normal tasks get.
 
@@ -56,6 +60,8 @@ fn preferred_level(pick: u64) -> usize {
 /// The lanes of a pool and the far ends of its workers' deques.
 pub(crate) struct Lanes<T> {
     shared: [Injector<T>; LANES],
+    /// Of the levels but the last: tasks that gave way.
+    begun: [Injector<T>; LEVELS - 1],
     stealers: Vec<Stealer<T>>,
 }
 
@@ -84,6 +90,7 @@ impl<T> Lanes<T> {
         (
             Self {
                 shared: std::array::from_fn(|_| Injector::new()),
+                begun: std::array::from_fn(|_| Injector::new()),
                 stealers,
             },
             locals,
@@ -95,9 +102,19 @@ impl<T> Lanes<T> {
         self.shared[lane].push(task);
     }
 
+    /// Puts a task that gave way into its lane: before those that were not begun, where that is bounded.
+    pub(crate) fn push_begun(&self, lane: usize, task: T) {
+        self.begun_of(lane).unwrap_or(&self.shared[lane]).push(task);
+    }
+
+    fn begun_of(&self, lane: usize) -> Option<&Injector<T>> {
+        self.begun.get(lane.checked_sub(FIRST_LEVEL)?)
+    }
+
     /// Whether no task stands anywhere.
     pub(crate) fn is_empty(&self) -> bool {
-        self.shared.iter().all(Injector::is_empty) && self.stealers.iter().all(Stealer::is_empty)
+        let mut injectors = self.shared.iter().chain(&self.begun);
+        injectors.all(Injector::is_empty) && self.stealers.iter().all(Stealer::is_empty)
     }
 
     /// Takes everything, for shutdown.
@@ -105,6 +122,7 @@ impl<T> Lanes<T> {
         let shared = self
             .shared
             .iter()
+            .chain(&self.begun)
             .flat_map(|lane| iter::from_fn(move || settled(|| lane.steal())));
         let local = self
             .stealers
@@ -139,6 +157,12 @@ impl<T> Lanes<T> {
     }
 
     fn pop_lane(&self, lane: usize, local: &LocalLanes<T>) -> Option<T> {
+        let begun = self
+            .begun_of(lane)
+            .and_then(|lane| settled(|| lane.steal()));
+        if begun.is_some() {
+            return begun;
+        }
         if lane != FIRST_LEVEL {
             return settled(|| self.shared[lane].steal());
         }
@@ -208,6 +232,27 @@ mod tests {
         assert_eq!(shares(HIGH..LANES), [752, 176, 64, 16, 16]);
         assert_eq!(shares(FIRST_LEVEL..LANES), [0, 693, 252, 63, 16]);
         assert_eq!(shares(FIRST_LEVEL + 1..LOW), [0, 0, 960, 64, 0]);
+    }
+
+    #[test]
+    fn what_was_begun_goes_on_first_but_not_at_the_last_level() {
+        for (level, expected) in [(0, [3, 1, 2]), (1, [3, 1, 2]), (2, [1, 2, 3])] {
+            let (lanes, mut locals) = Lanes::new(1);
+            let lane = lane_of(Priority::Normal, level);
+            lanes.push(lane, 1);
+            lanes.push(lane, 2);
+            lanes.push_begun(lane, 3);
+            assert_eq!(pop_all(&lanes, &mut locals[0]), expected, "level {level}");
+            lanes.push_begun(lane, 4);
+            assert!(!lanes.is_empty());
+            assert_eq!(lanes.drain(), [4]);
+        }
+        for priority in [Priority::High, Priority::Low] {
+            let (lanes, mut locals) = Lanes::new(1);
+            lanes.push(lane_of(priority, 0), 1);
+            lanes.push_begun(lane_of(priority, 0), 2);
+            assert_eq!(pop_all(&lanes, &mut locals[0]), [1, 2]);
+        }
     }
 
     #[test]

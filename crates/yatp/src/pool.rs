@@ -270,7 +270,7 @@ impl Member {
 impl Schedule for Member {
     fn schedule(task: Arc<Task<Self>>) {
         let core = task.executor.core.clone();
-        core.enqueue(task);
+        core.enqueue(task, false);
     }
 
     fn finished(task: &Task<Self>) {
@@ -299,7 +299,8 @@ impl Core {
         }
     }
 
-    fn enqueue(self: &Arc<Self>, task: Arc<Task<Member>>) {
+    /// `begun`: it gave way while it ran, instead of being woken from a wait.
+    fn enqueue(self: &Arc<Self>, task: Arc<Task<Member>>, begun: bool) {
         let Member {
             priority, account, ..
         } = &task.executor;
@@ -307,7 +308,7 @@ impl Core {
         self.queued[*priority as usize].fetch_add(1, Ordering::SeqCst);
         match &self.driver {
             Driver::Threads(workers) => {
-                workers.push(lane, task);
+                workers.push(lane, task, begun);
                 if self.tasks.is_closed() {
                     // Too late for the threads, maybe too late for the shutdown's own look at the
                     // lanes.
@@ -315,7 +316,7 @@ impl Core {
                 }
             }
             Driver::Stepped(stepper) => stepper.push(Arc::new(Ready(task))),
-            Driver::SteppedInOrder(lanes) => lanes.push(lane, task, self),
+            Driver::SteppedInOrder(lanes) => lanes.push(lane, task, begun, self),
         }
     }
 
@@ -346,7 +347,7 @@ impl Core {
         task.executor.account.add(end - begin);
         self.turns.record(end, end - begin);
         match outcome {
-            RunOutcome::Woken => self.enqueue(task),
+            RunOutcome::Woken => self.enqueue(task, true),
             RunOutcome::Panicked(message) => self.report_panic(&message),
             RunOutcome::Waiting | RunOutcome::Finished => {}
         }

@@ -55,8 +55,12 @@ impl SteppedLanes {
     }
 
     /// Queues a task, and a turn in which this or another one will run.
-    pub(crate) fn push(&self, lane: usize, task: PoolTask, core: &Arc<Core>) {
-        self.lanes.push(lane, task);
+    pub(crate) fn push(&self, lane: usize, task: PoolTask, begun: bool, core: &Arc<Core>) {
+        if begun {
+            self.lanes.push_begun(lane, task);
+        } else {
+            self.lanes.push(lane, task);
+        }
         self.stepper.push(Arc::new(Turn {
             core: core.clone(),
             trace_id: self.trace_id,

@@ -59,8 +59,12 @@ impl Workers {
         Ok(())
     }
 
-    pub(crate) fn push(&self, lane: usize, task: PoolTask) {
-        self.lanes.push(lane, task);
+    pub(crate) fn push(&self, lane: usize, task: PoolTask, begun: bool) {
+        if begun {
+            self.lanes.push_begun(lane, task);
+        } else {
+            self.lanes.push(lane, task);
+        }
         self.parking.wake_one();
     }
 

@@ -8,7 +8,7 @@ use super::line::{Line, Target};
 use super::loads;
 use crate::compare::Repeats;
 use crate::lab::{Lab, summary};
-use crate::load::{OpenLoop, closed_loop, open_loop};
+use crate::load::{OpenLoop, OpenSample, closed_loop, open_loop};
 use crate::sample::Sample;
 use crate::target::Tikv;
 
@@ -146,20 +146,35 @@ pub(super) fn overload(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
         let one = overloaded(lab, SCENARIO, rows, ("B1", rate))?;
         let two = overloaded(lab, SCENARIO, rows, ("B2", rate))?;
         let last = capacity(lab, SCENARIO, rows, "A2")?;
+        let rates = [one.goodput(), two.goodput()];
         let peaks = [first.ops_per_second(), last.ops_per_second()];
+        let per_cpu = [&one, &two].map(|open| open.goodput() / cpu_share(&open.sample));
+        let peaks_per_cpu = [&first, &last].map(|peak| peak.ops_per_second() / cpu_share(peak));
         let what = format!(
             "useful answers at twice the capacity, over the peak (KvScan that reads {rows} rows)"
         );
         let line = Line::new(SCENARIO, what)
-            .repeats(Repeats::ratio([one, two], peaks), "")
+            .repeats(Repeats::ratio(rates, peaks), "")
             .target(Target::AtLeast(0.9))
             .remark(format!(
                 "useful: right and within {PATIENCE:?}; the server is told to give up after \
                  {MAX_EXECUTION:?}"
             ));
         lines.push(line);
+        let what = format!("the same by processor time of the server alone ({rows} rows)");
+        lines.push(
+            Line::new(SCENARIO, what)
+                .repeats(Repeats::ratio(per_cpu, peaks_per_cpu), "")
+                .remark("without the generator's part in what is refused"),
+        );
     }
     Ok(lines)
+}
+
+/// Processors that the server was using on average.
+fn cpu_share(sample: &Sample) -> f64 {
+    let used_us = sample.server_cpu_us.unwrap_or_default();
+    used_us / 1e6 / sample.seconds.max(f64::MIN_POSITIVE)
 }
 
 fn max_execution_ms() -> u64 {
@@ -189,7 +204,7 @@ fn overloaded(
     scenario: &'static str,
     rows: u64,
     (place, rate): (&str, f64),
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<OpenSample> {
     let tikv = lab.tikv()?;
     let mut timing = lab.settings.timing;
     // The queues must have filled before it counts.
@@ -217,7 +232,7 @@ fn overloaded(
         },
     )?;
     lab.record(scenario, &name, place, &open.sample);
-    Ok(open.goodput())
+    Ok(open)
 }
 
 #[cfg(test)]

@@ -83,9 +83,14 @@ pub(super) fn raw_put_single(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
     let put = loads::raw_put(&tikv, 1);
     let sync = loads::fdatasync(&Arc::new(PlainFile::create()?));
     let abba = lab.abba(SCENARIO, &put, &sync)?;
+    let empty = loads::empty_rpc(&tikv, 1);
+    let empty = [
+        lab.once(SCENARIO, &empty, "C1")?,
+        lab.once(SCENARIO, &empty, "C2")?,
+    ];
     let median =
         |runs: &[Sample; 2]| Repeats::mean([runs[0].latency_us.p50, runs[1].latency_us.p50]);
-    let (put, sync) = (median(&abba.a), median(&abba.b));
+    let (put, sync, empty) = (median(&abba.a), median(&abba.b), median(&empty));
     let bound = sync.value * 1.25 + 200.0;
     let found = Repeats {
         value: put.value,
@@ -99,6 +104,9 @@ pub(super) fn raw_put_single(lab: &mut Lab) -> anyhow::Result<Vec<Line>> {
         .repeats(found, "µs")
         .target(Target::AtMost(bound))
         .remark(format!("fdatasync takes {:.0} µs", sync.value)),
+        Line::new(SCENARIO, "median latency of one empty RPC at a time")
+            .repeats(empty, "µs")
+            .remark("the put's way to the server and back, without the put"),
     ])
 }
 

@@ -117,6 +117,8 @@ impl Keyspace {
         request
             .mut_context()
             .set_max_execution_duration_ms(max_execution_ms);
+        // Every client reads at a timestamp of its own; by it the server tells their requests apart.
+        request.set_version(self.timestamp());
         request.set_limit(3);
         request.set_sample_step(u32::try_from(rows / 2).unwrap_or(u32::MAX));
         request
