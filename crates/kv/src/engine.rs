@@ -12,6 +12,7 @@ use runtime::Instant;
 use txn_types::{Key, TimeStamp, Value};
 
 use crate::Result;
+use crate::in_memory_locks::SnapshotLocks;
 
 /// One change of one region. Keys are encoded keys as regions know them, without the prefix that
 /// separates data from local state inside an engine.
@@ -137,6 +138,12 @@ pub trait Snapshot: Clone + Send + Sync + 'static {
 
     /// The term in which it was taken, for [`WriteData::term`]. `None` where there are no terms.
     fn term(&self) -> Option<NonZeroU64>;
+
+    /// The pessimistic locks of the region that were not written, where it keeps any in memory. For those who may
+    /// change a key they are locks like others; readers do not look at them.
+    fn memory_locks(&self) -> Option<&SnapshotLocks> {
+        None
+    }
 }
 
 /// The regions of a store, as transactions see them.

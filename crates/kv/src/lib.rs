@@ -3,6 +3,7 @@
 
 mod engine;
 mod error;
+pub mod in_memory_locks;
 mod local;
 pub mod metrics;
 pub mod region_error;

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use txn_types::Key;
 
 use super::queue::{PendingWrite, Queue};
+use crate::in_memory_locks::RegionLocks;
 use crate::{Error, Modify, Result, region_error};
 
 /// Ranges that may wait.
@@ -66,6 +67,7 @@ impl DestroyQueue {
 pub(crate) struct Destroyer<E> {
     engine: E,
     queue: Arc<Queue>,
+    memory_locks: RegionLocks,
     doomed: mpsc::Receiver<Doomed>,
     /// Dropped with the destroyer, after its engine: that tells those who wait for the end.
     _stopped: oneshot::Sender<()>,
@@ -75,14 +77,14 @@ impl<E: KvEngine> Destroyer<E> {
     /// A destroyer that writes through `queue` and drops `stopped` at its end, and where its ranges come
     /// from.
     pub(crate) fn new(
-        engine: E,
-        queue: Arc<Queue>,
+        (engine, queue, memory_locks): (E, Arc<Queue>, RegionLocks),
         stopped: oneshot::Sender<()>,
     ) -> (Self, DestroyQueue) {
         let (sender, doomed) = mpsc::channel(WAITING_MAX);
         let destroyer = Destroyer {
             engine,
             queue,
+            memory_locks,
             doomed,
             _stopped: stopped,
         };
@@ -129,6 +131,7 @@ impl<E: KvEngine> Destroyer<E> {
         let (answer, answered) = oneshot::channel();
         self.queue.push(PendingWrite {
             bytes: modifies.iter().map(Modify::size).sum(),
+            memory_locks: self.memory_locks.write_begins(&modifies),
             modifies,
             deadline: None,
             answer,

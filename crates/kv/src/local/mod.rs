@@ -38,6 +38,7 @@ pub use snapshot::{LocalIterator, LocalSnapshot};
 pub use writer::OnFatal;
 use writer::{Counters, Writer, WriterQueue};
 
+use crate::in_memory_locks::{LockTableLimits, LockTableQuota, RegionLocks};
 use crate::{
     Engine, Error, Result, SnapshotContext, Subscribed, WriteData, WriteEvent, region_error,
 };
@@ -63,6 +64,9 @@ struct Inner<E> {
     /// Of the region, as engine keys.
     bounds: Arc<Bounds>,
     queue: Arc<Queue>,
+    /// Pessimistic locks that were not written.
+    memory_locks: RegionLocks,
+    lock_quota: LockTableQuota,
     counters: Arc<Counters>,
     disk: DiskGate,
     clock: Clock,
@@ -115,7 +119,10 @@ impl<E: KvEngine> LocalEngine<E> {
         };
         drop(runtime.spawner.spawn_dedicated("kv-writer", writer.run()));
         let (stopped, destroyer_stopped) = oneshot::channel();
-        let (destroyer, destroy) = Destroyer::new(engine.clone(), queue.clone(), stopped);
+        let lock_quota = LockTableQuota::new(LockTableLimits::default());
+        let memory_locks = RegionLocks::new(region.stamp(), lock_quota.clone());
+        let parts = (engine.clone(), queue.clone(), memory_locks.clone());
+        let (destroyer, destroy) = Destroyer::new(parts, stopped);
         drop(
             runtime
                 .spawner
@@ -123,6 +130,8 @@ impl<E: KvEngine> LocalEngine<E> {
         );
         let bounds = Bounds::new(region.region.get_start_key(), region.region.get_end_key());
         let inner = Inner {
+            memory_locks,
+            lock_quota,
             engine,
             region,
             bounds: Arc::new(bounds),
@@ -200,6 +209,16 @@ impl<E: KvEngine> LocalEngine<E> {
             .set_max_bytes(max_pending_bytes.max(max_write_bytes));
     }
 
+    /// The pessimistic locks that it keeps in memory.
+    pub fn memory_locks(&self) -> &RegionLocks {
+        &self.inner.memory_locks
+    }
+
+    /// Changes what the locks in memory may take.
+    pub fn set_memory_lock_limits(&self, limits: LockTableLimits) {
+        self.inner.lock_quota.set_limits(limits);
+    }
+
     /// Figures for metrics.
     pub fn stats(&self) -> LocalStats {
         let counters = &self.inner.counters;
@@ -223,6 +242,7 @@ impl<E: KvEngine> LocalEngine<E> {
             region,
             queue,
             bounds,
+            memory_locks,
             ..
         } = &*self.inner;
         if queue.is_closed() {
@@ -234,6 +254,7 @@ impl<E: KvEngine> LocalEngine<E> {
             engine.snapshot(),
             bounds.clone(),
             region.term(),
+            memory_locks.at(region.stamp()),
             reach,
         ))
     }
@@ -282,6 +303,7 @@ impl<E: KvEngine> LocalEngine<E> {
             modifies, deadline, ..
         } = data;
         self.inner.queue.push(PendingWrite {
+            memory_locks: self.inner.memory_locks.write_begins(&modifies),
             modifies,
             bytes,
             deadline,

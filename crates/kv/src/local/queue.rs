@@ -13,6 +13,7 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use runtime::Instant;
 
+use crate::in_memory_locks::LocksInWrite;
 use crate::{Error, Modify, Result, region_error};
 
 /// A write on its way.
@@ -20,12 +21,20 @@ pub(crate) struct PendingWrite {
     pub(crate) modifies: Vec<Modify>,
     pub(crate) bytes: usize,
     pub(crate) deadline: Option<Instant>,
+    /// Locks in memory that it replaces or removes.
+    pub(crate) memory_locks: Option<LocksInWrite>,
     pub(crate) answer: oneshot::Sender<Result<()>>,
 }
 
 impl PendingWrite {
     /// The caller may have lost interest, which changes nothing.
     pub(crate) fn finish(self, result: Result<()>) {
+        if let Some(locks) = self.memory_locks {
+            match result {
+                Ok(()) => locks.applied(),
+                Err(_) => locks.failed(),
+            }
+        }
         drop(self.answer.send(result));
     }
 }

@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use kvproto::{kvrpcpb, metapb};
 use txn_types::Key;
 
+use crate::in_memory_locks::RegionStamp;
 use crate::{Modify, Result, region_error};
 
 /// The term of the only peer: the one that its first election would have given it.
@@ -38,6 +39,14 @@ impl LocalRegion {
     /// The present term.
     pub(crate) fn term(&self) -> Option<NonZeroU64> {
         NonZeroU64::new(LOCAL_TERM)
+    }
+
+    /// The state that snapshots are taken in.
+    pub(crate) fn stamp(&self) -> RegionStamp {
+        RegionStamp {
+            term: LOCAL_TERM,
+            version: self.region.get_region_epoch().get_version(),
+        }
     }
 
     /// Whether the region, in its present state, is what the request was meant for.

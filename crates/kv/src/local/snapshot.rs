@@ -10,6 +10,7 @@ use engine_traits::{Cf, EngineIterator, Error, IterOptions, Iterable, Peekable, 
 use keys::{DATA_PREFIX, DATA_PREFIX_KEY};
 use txn_types::Key;
 
+use crate::in_memory_locks::SnapshotLocks;
 use crate::{Result, Snapshot};
 
 /// How often an iterator that looks at memory alone moves, and over how many dead entries at once: as long
@@ -47,6 +48,7 @@ pub struct LocalSnapshot<S> {
     snapshot: S,
     bounds: Arc<Bounds>,
     term: Option<NonZeroU64>,
+    memory_locks: SnapshotLocks,
     reach: Reach,
 }
 
@@ -55,12 +57,14 @@ impl<S> LocalSnapshot<S> {
         snapshot: S,
         bounds: Arc<Bounds>,
         term: Option<NonZeroU64>,
+        memory_locks: SnapshotLocks,
         reach: Reach,
     ) -> Self {
         LocalSnapshot {
             snapshot,
             bounds,
             term,
+            memory_locks,
             reach,
         }
     }
@@ -112,11 +116,16 @@ impl<S: engine_traits::Snapshot> Snapshot for LocalSnapshot<S> {
             iter,
             target: DATA_PREFIX_KEY.to_vec(),
             moves_left,
+            stopped: false,
         })
     }
 
     fn term(&self) -> Option<NonZeroU64> {
         self.term
+    }
+
+    fn memory_locks(&self) -> Option<&SnapshotLocks> {
+        Some(&self.memory_locks)
     }
 }
 
@@ -128,6 +137,8 @@ pub struct LocalIterator<I> {
     target: Vec<u8>,
     /// How often it may still move, where that is limited.
     moves_left: Option<u32>,
+    /// It was to move once more than it may, and is where nobody may look.
+    stopped: bool,
 }
 
 impl<I> LocalIterator<I> {
@@ -141,7 +152,10 @@ impl<I> LocalIterator<I> {
     fn count_move(&mut self) -> engine_traits::Result<()> {
         match &mut self.moves_left {
             None => Ok(()),
-            Some(0) => Err(Error::NotCached),
+            Some(0) => {
+                self.stopped = true;
+                Err(Error::NotCached)
+            }
             Some(left) => {
                 *left -= 1;
                 Ok(())
@@ -198,7 +212,7 @@ impl<I: EngineIterator> EngineIterator for LocalIterator<I> {
     }
 
     fn valid(&self) -> bool {
-        self.iter.valid()
+        !self.stopped && self.iter.valid()
     }
 
     fn key(&self) -> &[u8] {
