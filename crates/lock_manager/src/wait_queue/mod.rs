@@ -1,0 +1,434 @@
+//! Who waits for which lock, and who goes next: plain state, inputs in, effects out.
+//!
+//! Each waiting request is somebody's payload `T` in the queue of one key. The owner calls with what happened and
+//! the time, and acts on the [`Effects`]; nothing here waits, sends or reads a clock.
+//!
+//! 1. *Nobody is lost.* A request is put in the queue while its owner holds the latch of the key, and a release is
+//!    told under the same latch after its write: a lock that is there when the request is queued is released after.
+//! 2. *The oldest goes first.* Of the waiting transactions the one with the smallest start timestamp is woken; a
+//!    younger one that holds other locks is the likelier victim of a deadlock.
+//! 3. *No herd.* One release wakes one request (several when they ask for shared locks, which do not exclude each
+//!    other). A request in [`WakeUpMode::Retry`] that was woken may never come back, so those behind it are woken
+//!    after a delay, all that were there at the release. Another release of the key starts the delay anew.
+//! 4. *One end.* A waiter leaves the queue by exactly one of: woken, out of time, taken out. Whoever gets it out of
+//!    the queue owns the payload; there is no flag to agree upon.
+//! 5. *Edges follow the holder.* When the lock changes hands while requests wait, the edges that were reported to
+//!    the detector are replaced. A transaction that holds nothing cannot close a circle, and has no edges.
+//!
+//! Must never: run the owner's code, or hold more bytes than its limit.
+
+mod key_queue;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvproto::kvrpcpb::LockInfo;
+use runtime::Instant;
+use txn_types::{Key, LockValue, TimeStamp};
+
+use key_queue::KeyQueue;
+
+use crate::{ReleasedLock, WaitFor};
+
+/// What a waiting request does when the lock is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WakeUpMode {
+    /// It is answered with a conflict, and its client starts over.
+    Retry,
+    /// It goes on where it stopped.
+    Resume,
+}
+
+/// A request that is to wait.
+#[derive(Debug)]
+pub struct Wait<T> {
+    /// When its transaction started.
+    pub start_ts: TimeStamp,
+    /// How it wants to be woken.
+    pub mode: WakeUpMode,
+    /// Whether it wants a shared lock.
+    pub shared: bool,
+    /// Whether its transaction holds no lock yet.
+    pub first_lock: bool,
+    /// When it began to wait: now, or earlier when it was woken in between.
+    pub since: Instant,
+    /// When it gives up.
+    pub until: Instant,
+    /// What its client wants to see again in the report of a deadlock.
+    pub tag: Arc<[u8]>,
+    /// Bytes of the payload.
+    pub payload_bytes: usize,
+    /// Whatever the owner needs to answer or resume it.
+    pub payload: T,
+}
+
+/// Who holds the lock that requests wait for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Holder {
+    /// The lock as clients see it.
+    pub info: Box<LockInfo>,
+    /// The transactions that hold it: several when it is shared.
+    pub owners: Box<[TimeStamp]>,
+}
+
+impl Holder {
+    /// The holder of `lock` on the key whose raw form is `raw_key`.
+    #[must_use]
+    pub fn new(lock: LockValue, raw_key: Vec<u8>) -> Self {
+        let owners = match &lock {
+            LockValue::Exclusive(lock) => Box::new([lock.ts]) as Box<[TimeStamp]>,
+            LockValue::Shared(locks) => locks.iter().map(|lock| lock.ts).collect(),
+        };
+        Holder {
+            info: Box::new(lock.into_lock_info(raw_key)),
+            owners,
+        }
+    }
+}
+
+/// A request that left the queue.
+#[derive(Debug)]
+pub struct Waiter<T> {
+    /// The key that it waited for.
+    pub key: Arc<Key>,
+    /// What was queued.
+    pub wait: Wait<T>,
+}
+
+/// What the owner has to do.
+#[derive(Debug)]
+#[must_use]
+pub struct Effects<T> {
+    /// To be answered with a conflict with the released lock.
+    pub retry: Vec<(Waiter<T>, ReleasedLock)>,
+    /// To be resumed in this order, each with what was released.
+    pub resume: Vec<(Waiter<T>, ReleasedLock)>,
+    /// To be answered with the lock that they wait for, which last changed at the given time while they waited.
+    pub timed_out: Vec<(Waiter<T>, Box<LockInfo>, Option<Instant>)>,
+    /// Waits that ended.
+    pub forget: Vec<WaitFor>,
+    /// Waits that began; to be reported after those that ended.
+    pub detect: Vec<WaitFor>,
+}
+
+impl<T> Default for Effects<T> {
+    fn default() -> Self {
+        Effects {
+            retry: Vec::new(),
+            resume: Vec::new(),
+            timed_out: Vec::new(),
+            forget: Vec::new(),
+            detect: Vec::new(),
+        }
+    }
+}
+
+/// How long those behind the first wait, and how much all may take.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitLimits {
+    /// From a release to the wake-up of all who try again.
+    pub wake_up_delay: Duration,
+    /// Bytes of all waiting requests.
+    pub max_bytes: usize,
+}
+
+/// What a waiting request costs besides key, tag and payload: its share of the two ordered maps and of a hash map of
+/// keys, each a third empty.
+const WAITER_BYTES: usize = 256;
+
+/// What fires at a moment.
+#[derive(Debug)]
+enum Timed {
+    /// A waiter's time is over.
+    Waiter(Arc<Key>, TimeStamp),
+    /// Those behind the first of a key are woken.
+    Delayed(Arc<Key>),
+}
+
+/// The queues of a store.
+#[derive(Debug)]
+pub struct WaitQueues<T> {
+    keys: HashMap<Arc<Key>, KeyQueue<T>, BuildHasherDefault<DefaultHasher>>,
+    /// By moment and number; waiters and delays draw their numbers from `next_number`.
+    timed: BTreeMap<(Instant, u64), Timed>,
+    next_number: u64,
+    limits: WaitLimits,
+    bytes: usize,
+    len: usize,
+}
+
+impl<T> WaitQueues<T> {
+    /// Nobody waits.
+    #[must_use]
+    pub fn new(limits: WaitLimits) -> Self {
+        WaitQueues {
+            keys: HashMap::default(),
+            timed: BTreeMap::new(),
+            next_number: 0,
+            limits,
+            bytes: 0,
+            len: 0,
+        }
+    }
+
+    /// Changes the limits. Nobody who waits is sent away.
+    pub fn set_limits(&mut self, limits: WaitLimits) {
+        self.limits = limits;
+    }
+
+    /// Waiting requests.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of all waiting requests.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Puts a request in the queue of `key`, which `holder` holds. The owner holds the latch of the key. Given back
+    /// when there is no room.
+    pub fn enqueue(
+        &mut self,
+        now: Instant,
+        key: &Key,
+        holder: Holder,
+        wait: Wait<T>,
+    ) -> Result<Effects<T>, Box<(Holder, Wait<T>)>> {
+        let bytes = waiter_bytes(key, &wait);
+        if self.bytes.saturating_add(bytes) > self.limits.max_bytes {
+            return Err(Box::new((holder, wait)));
+        }
+        self.bytes += bytes;
+        self.len += 1;
+        let number = self.number();
+        let mut effects = Effects::default();
+        let (shared_key, queue) = match self.keys.get_key_value(key) {
+            Some((shared, _)) => (shared.clone(), self.keys.get_mut(key)),
+            None => {
+                let shared = Arc::new(key.clone());
+                // A request that waited before met another lock then: it has changed since.
+                let changed = (wait.since < now).then_some(now);
+                let queue = KeyQueue::new(key, holder.clone(), changed);
+                self.keys.insert(shared.clone(), queue);
+                (shared, self.keys.get_mut(key))
+            }
+        };
+        let Some(queue) = queue else {
+            unreachable!("the queue of {key} was found or made above");
+        };
+        queue.set_holder(now, holder, &mut effects);
+        let timed = Timed::Waiter(shared_key, wait.start_ts);
+        self.timed.insert((wait.until, number), timed);
+        queue.push(number, wait, &mut effects);
+        Ok(effects)
+    }
+
+    /// The lock of a key is gone, by a write that is applied or by a request that was resumed and did not take it.
+    pub fn release(&mut self, now: Instant, released: &ReleasedLock) -> Effects<T> {
+        let mut effects = Effects::default();
+        let number = self.number();
+        let Some((key, _)) = self.keys.get_key_value(&released.key) else {
+            return effects;
+        };
+        let key = key.clone();
+        let Some(queue) = self.keys.get_mut(&key) else {
+            return effects;
+        };
+        let popped = queue.pop_released(now, &mut effects.forget);
+        let delay = queue.delay_from(&popped, now + self.limits.wake_up_delay, number, released);
+        if let Some(before) = delay.replaced {
+            self.timed.remove(&before);
+        }
+        if let Some(at) = delay.set {
+            self.timed.insert(at, Timed::Delayed(key.clone()));
+        }
+        for (number, wait) in popped {
+            self.left(&key, number, wait, released, &mut effects);
+        }
+        self.drop_if_empty(&key);
+        effects
+    }
+
+    /// `holder` has the lock of `key` now. The owner holds the latch of the key.
+    pub fn acquired(
+        &mut self,
+        now: Instant,
+        key: &Key,
+        holder: impl FnOnce() -> Holder,
+    ) -> Effects<T> {
+        let mut effects = Effects::default();
+        if let Some(queue) = self.keys.get_mut(key) {
+            queue.set_holder(now, holder(), &mut effects);
+        }
+        effects
+    }
+
+    /// Takes the requests of one transaction for one key out, because they would wait for ever.
+    pub fn take(&mut self, key: &Key, start_ts: TimeStamp) -> (Vec<Waiter<T>>, Vec<WaitFor>) {
+        let mut forget = Vec::new();
+        let mut taken = Vec::new();
+        let Some((key, _)) = self.keys.get_key_value(key) else {
+            return (taken, forget);
+        };
+        let key = key.clone();
+        if let Some(queue) = self.keys.get_mut(&key) {
+            for (number, wait) in queue.remove_txn(start_ts, &mut forget) {
+                taken.push(self.leave(&key, number, wait));
+            }
+        }
+        self.drop_if_empty(&key);
+        (taken, forget)
+    }
+
+    /// What is due by `now`.
+    pub fn tick(&mut self, now: Instant) -> Effects<T> {
+        let mut effects = Effects::default();
+        while let Some(entry) = self.timed.first_entry() {
+            let (at, number) = *entry.key();
+            if at > now {
+                break;
+            }
+            match entry.remove() {
+                Timed::Waiter(key, start_ts) => {
+                    self.time_out(&key, (start_ts, number), &mut effects);
+                }
+                Timed::Delayed(key) => self.wake_delayed(&key, &mut effects),
+            }
+        }
+        effects
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timed.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Who waits for whom, oldest waiter of each key first; no more than `max_bytes` of keys and tags.
+    #[must_use]
+    pub fn waits(&self, max_bytes: usize) -> Vec<(WaitFor, Instant)> {
+        let mut keys: Vec<_> = self.keys.keys().collect();
+        keys.sort_unstable();
+        let mut room = max_bytes;
+        let mut waits = Vec::new();
+        for key in keys {
+            for (wait, since) in self.keys[key].edges() {
+                let bytes = size_of::<WaitFor>() + wait.key.len() + wait.tag.len();
+                if bytes > room {
+                    return waits;
+                }
+                room -= bytes;
+                waits.push((wait, since));
+            }
+        }
+        waits
+    }
+
+    fn time_out(&mut self, key: &Arc<Key>, place: (TimeStamp, u64), effects: &mut Effects<T>) {
+        let Some(queue) = self.keys.get_mut(key) else {
+            return;
+        };
+        let Some(wait) = queue.remove(place, &mut effects.forget) else {
+            return;
+        };
+        let changed = queue.changed_since(wait.since);
+        let info = queue.holder_info();
+        let waiter = self.leave(key, place.1, wait);
+        effects.timed_out.push((waiter, info, changed));
+        self.drop_if_empty(key);
+    }
+
+    fn wake_delayed(&mut self, key: &Arc<Key>, effects: &mut Effects<T>) {
+        let Some(queue) = self.keys.get_mut(key) else {
+            return;
+        };
+        let Some((released, popped)) = queue.pop_delayed(&mut effects.forget) else {
+            return;
+        };
+        for (number, wait) in popped {
+            self.left(key, number, wait, &released, effects);
+        }
+        self.drop_if_empty(key);
+    }
+
+    /// Sorts a woken waiter by what is to be done with it.
+    fn left(
+        &mut self,
+        key: &Arc<Key>,
+        number: u64,
+        wait: Wait<T>,
+        released: &ReleasedLock,
+        effects: &mut Effects<T>,
+    ) {
+        let waiter = self.leave(key, number, wait);
+        match waiter.wait.mode {
+            WakeUpMode::Retry => effects.retry.push((waiter, released.clone())),
+            WakeUpMode::Resume => effects.resume.push((waiter, released.clone())),
+        }
+    }
+
+    fn leave(&mut self, key: &Arc<Key>, number: u64, wait: Wait<T>) -> Waiter<T> {
+        self.timed.remove(&(wait.until, number));
+        self.bytes -= waiter_bytes(key, &wait);
+        self.len -= 1;
+        Waiter {
+            key: key.clone(),
+            wait,
+        }
+    }
+
+    fn drop_if_empty(&mut self, key: &Arc<Key>) {
+        if self.keys.get(key).is_some_and(KeyQueue::is_empty)
+            && let Some(queue) = self.keys.remove(key)
+            && let Some(delayed) = queue.delayed_at()
+        {
+            self.timed.remove(&delayed);
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// What must hold between calls; for tests, since it looks at everything.
+    pub fn check_invariants(&self) {
+        let mut waiters = 0;
+        let mut timed = 0;
+        let mut bytes = 0;
+        for (key, queue) in &self.keys {
+            assert!(!queue.is_empty(), "an empty queue of {key} was kept");
+            for ((start_ts, number), wait) in queue.iter() {
+                assert_eq!(*start_ts, wait.start_ts);
+                assert!(self.timed.contains_key(&(wait.until, *number)));
+                waiters += 1;
+                bytes += waiter_bytes(key, wait);
+            }
+            if let Some(at) = queue.delayed_at() {
+                assert!(self.timed.contains_key(&at));
+                timed += 1;
+            }
+        }
+        assert_eq!(waiters, self.len);
+        assert_eq!(bytes, self.bytes);
+        assert_eq!(self.timed.len(), waiters + timed);
+    }
+}
+
+fn waiter_bytes<T>(key: &Key, wait: &Wait<T>) -> usize {
+    WAITER_BYTES + key.len() + wait.tag.len() + wait.payload_bytes
+}
