@@ -65,7 +65,7 @@ impl Server {
             .cq_count(config.grpc_threads)
             .name_prefix("pd-grpc")
             .build();
-        Server::start_on(config, engine, runtime, Arc::new(threads))
+        Server::start_valid(config, engine, runtime, Arc::new(threads))
     }
 
     /// Does what [`start`](Self::start) does, with calls on the threads of `env` instead of threads of
@@ -78,6 +78,15 @@ impl Server {
         env: Arc<Environment>,
     ) -> Result<Server> {
         config.validate()?;
+        Server::start_valid(config, engine, runtime, env)
+    }
+
+    fn start_valid<E: KvEngine>(
+        config: PdConfig,
+        engine: E,
+        runtime: &Runtime,
+        env: Arc<Environment>,
+    ) -> Result<Server> {
         let store: Arc<dyn MetaStore> = Arc::new(EngineMetaStore::new(engine));
         let (cluster_id, member_id) = identity(&*store, runtime)?;
         let (stop, stopped) = shutdown_pair();

@@ -19,6 +19,7 @@ use futures::channel::mpsc;
 use futures::{FutureExt as _, StreamExt as _};
 use grpcio::{EnvBuilder, Environment};
 use kv::{Engine as _, LocalEngine, LocalRegion, OnFatal, Snapshot as _, SnapshotContext};
+use online_config::OnlineConfig as _;
 use pd_client::{PdClient, RpcClient};
 use runtime::{Runtime, ShutdownTrigger, shutdown_pair};
 use security::{ClientCertificate, HttpVersions, Security};
@@ -430,8 +431,11 @@ impl Parts {
             .map_err(|error| Error::EmbeddedPd(error.to_string()))?;
         let urls = server.client_urls();
         let online = server.online_settings();
-        let keys = placement::ONLINE_KEYS;
-        self.state.config().register(keys, move |config| {
+        let online_keys = Config::ONLINE_KEYS.iter().copied();
+        let keys: Vec<_> = online_keys
+            .filter(|key| placement::is_embedded(key))
+            .collect();
+        self.state.config().register(&keys, move |config| {
             let embedded = &config.pd.embedded;
             online.set_gc(embedded.gc_life_time.0, embedded.gc_run_interval.0);
             online.set_etcd_limits(embedded.etcd.limits());

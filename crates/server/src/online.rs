@@ -35,7 +35,7 @@ pub(crate) enum Persist {
 type Take = Box<dyn Fn(&Config) + Send + Sync>;
 
 struct Part {
-    keys: &'static [&'static str],
+    keys: Vec<&'static str>,
     take: Take,
 }
 
@@ -70,7 +70,7 @@ impl ConfigController {
     /// `take` hears of every change of `keys`, and must not come back to the controller.
     pub(crate) fn register(
         &self,
-        keys: &'static [&'static str],
+        keys: &[&'static str],
         take: impl Fn(&Config) + Send + Sync + 'static,
     ) {
         debug_assert!(
@@ -78,7 +78,7 @@ impl ConfigController {
             "{keys:?}"
         );
         self.state.lock().parts.push(Part {
-            keys,
+            keys: keys.to_vec(),
             take: Box::new(take),
         });
     }

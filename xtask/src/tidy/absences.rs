@@ -25,6 +25,7 @@ const RESERVED: &[Reserved] = &[
             "pd",
             "service",
             "server",
+            "test_support",
             "tikv-ctl",
         ],
     },

@@ -4,7 +4,6 @@
 //! by libFuzzer and are kept because they reach code that nothing else reaches.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod sample;
 mod seeds;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fuzz::TARGETS;
+use test_support::sample;
 
 /// All of it together.
 const CORPUS_BYTES_MAX: u64 = 300 << 10;

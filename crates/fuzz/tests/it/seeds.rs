@@ -10,7 +10,8 @@ use txn_types::{
     Key, LastChange, Lock, LockType, Protected, SharedLocks, TimeStamp, Write, WriteType,
 };
 
-use crate::sample::{message, varint};
+use test_support::sample::message;
+use test_support::varint::varint;
 
 type Seeds = Vec<(String, Vec<u8>)>;
 

@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use futures::{SinkExt as _, StreamExt as _};
-use grpcio::{
-    CallOption, Channel, ChannelBuilder, Client, EnvBuilder, GrpcSlice, Marshaller, MessageReader,
-    Method, MethodType, WriteFlags,
-};
+use grpcio::{CallOption, Channel, ChannelBuilder, Client, EnvBuilder, MethodType, WriteFlags};
 use integration_tests::PdServer;
 use kvproto::etcdserverpb::{KvClient, PutRequest, WatchClient, WatchRequest};
 use kvproto::pdpb::{GetMembersRequest, PdClient, TsoRequest};
+use test_support::bytes_rpc::method;
 use tokio::time::Instant;
 
 /// Whatever one connection sends.
@@ -78,16 +76,6 @@ impl Measured {
     }
 }
 
-#[allow(clippy::ptr_arg, reason = "the signature is gRPC's")]
-fn write_bytes(bytes: &Vec<u8>, to: &mut GrpcSlice) -> grpcio::Result<()> {
-    *to = GrpcSlice::from(bytes.clone());
-    Ok(())
-}
-
-fn read_bytes(_: MessageReader) -> grpcio::Result<Vec<u8>> {
-    Ok(Vec::new())
-}
-
 #[tokio::test]
 async fn messages_of_many_parts_take_bounded_memory() {
     let mut measured = Measured::start().await;
@@ -99,18 +87,7 @@ async fn messages_of_many_parts_take_bounded_memory() {
         "/meta_storagepb.MetaStorage/Put",
         "/etcdserverpb.KV/Txn",
     ] {
-        let method = Method {
-            ty: MethodType::Unary,
-            name: path,
-            req_mar: Marshaller {
-                ser: write_bytes,
-                de: read_bytes,
-            },
-            resp_mar: Marshaller {
-                ser: write_bytes,
-                de: read_bytes,
-            },
-        };
+        let method = method(MethodType::Unary, path);
         // Empty elements of the second field, fields that nobody knows, one long text, and too much of it.
         for bytes in [
             [0x12, 0x00].repeat(7 << 20),

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use grpcio::{
-    CallOption, Channel, ChannelBuilder, Client, EnvBuilder, GrpcSlice, Marshaller, MessageReader,
-    Method, MethodType, RpcStatus,
+    CallOption, Channel, ChannelBuilder, Client, EnvBuilder, Marshaller, Method, MethodType,
+    RpcStatus,
 };
 use integration_tests::TikvServer;
 use kvproto::errorpb;
 use kvproto::kvrpcpb::{self, Context, KeyError, Mutation, Op, PrewriteRequest};
 use kvproto::pdpb::{GetMembersRequest, GetRegionRequest, PdClient};
 use protobuf::Message;
+use test_support::bytes_rpc;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -329,21 +330,10 @@ impl Wire {
     /// Sends bytes as they are, and returns the answer's bytes.
     pub(crate) async fn send_bytes(
         &self,
-        path: &'static str,
+        path: &str,
         bytes: Vec<u8>,
     ) -> Result<Vec<u8>, RpcStatus> {
-        let method = Method {
-            ty: MethodType::Unary,
-            name: path,
-            req_mar: Marshaller {
-                ser: copy_out,
-                de: copy_in,
-            },
-            resp_mar: Marshaller {
-                ser: copy_out,
-                de: copy_in,
-            },
-        };
+        let method = bytes_rpc::method(MethodType::Unary, path);
         status(
             self.client
                 .unary_call_async(&method, &bytes, options())
@@ -393,18 +383,4 @@ fn channel(address: &str) -> Channel {
     ChannelBuilder::new(environment)
         .use_local_subchannel_pool(true)
         .connect(address)
-}
-
-// The signatures are grpcio's.
-#[allow(clippy::ptr_arg)]
-fn copy_out(bytes: &Vec<u8>, slice: &mut GrpcSlice) -> grpcio::Result<()> {
-    *slice = GrpcSlice::from(bytes.clone());
-    Ok(())
-}
-
-fn copy_in(mut reader: MessageReader) -> grpcio::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut reader, &mut bytes)
-        .map_err(|error| grpcio::Error::Codec(error.into()))?;
-    Ok(bytes)
 }

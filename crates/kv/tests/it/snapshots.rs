@@ -2,11 +2,12 @@
 
 use engine_mem::MemEngine;
 use engine_traits::{
-    Cf, EngineIterator, IterOptions, KvEngine, Peekable, WriteBatch, WriteOptions,
+    Cf, EngineIterator, Error, IterOptions, KvEngine, Peekable, WriteBatch, WriteOptions,
 };
 use futures::StreamExt;
 use kv::{Config, Engine, Modify, Snapshot, SnapshotContext, Subscribed, WriteData, WriteEvent};
 use runtime::Stepper;
+use txn_types::TimeStamp;
 
 use crate::fixture::{key, put, region, start};
 
@@ -110,4 +111,23 @@ fn only_subscribed_stages_are_told_and_the_end_always() {
         });
         assert_eq!(names, expected);
     }
+}
+
+#[test]
+fn an_iterator_over_memory_that_moved_too_often_is_nowhere() {
+    let stepper = Stepper::new(3);
+    let fixture = start(MemEngine::new(), &stepper.runtime(), Config::default());
+    stepper.block_on(async {
+        for name in ["a", "b"] {
+            fixture.write(put(name, "1")).await.unwrap();
+        }
+    });
+    let view = fixture
+        .local
+        .memory_snapshot(&region().context(), TimeStamp::zero(), None);
+    let snapshot = view.unwrap().unwrap();
+    let mut iter = snapshot.iter(Cf::Default, IterOptions::default()).unwrap();
+    let stopped = (0..1_000).find_map(|_| iter.seek_to_first().err());
+    assert_eq!(stopped, Some(Error::NotCached));
+    assert!(!iter.valid(), "at {:?}", iter.key());
 }

@@ -4,9 +4,6 @@
 //! The RPCs come from `rpc_table`, the messages from the schema: one in which every field is there is spoilt in a few
 //! places, so that it gets past the first byte of the decoder and the check of the cluster id.
 
-#[path = "../../../fuzz/tests/it/sample.rs"]
-mod sample;
-
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,12 +11,15 @@ use std::time::Duration;
 use futures::executor::block_on;
 use futures::{SinkExt as _, StreamExt as _};
 use grpcio::{
-    CallOption, ChannelBuilder, Client, GrpcSlice, Marshaller, MessageReader, Method, MethodType,
-    RpcStatus, RpcStatusCode, WriteFlags,
+    CallOption, ChannelBuilder, Client, MethodType, RpcStatus, RpcStatusCode, WriteFlags,
 };
 use kvproto::pdpb;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use test_support::bytes_rpc::method;
+use test_support::sample;
+use test_support::spoil::spoil;
+use test_support::varint::varint;
 
 use crate::http::request;
 use crate::world::World;
@@ -43,7 +43,7 @@ fn count_panics() {
 }
 
 struct Rpc {
-    path: &'static str,
+    path: String,
     request: String,
     is_unary: bool,
 }
@@ -53,10 +53,8 @@ fn live() -> Vec<Rpc> {
     let mut live = Vec::new();
     for service in pd::rpc_table::services() {
         for row in service.rpcs.iter().filter(|row| row.live) {
-            let path = format!("/{}/{}", service.name, row.name);
             live.push(Rpc {
-                // A method's name lives as long as the program.
-                path: Box::leak(path.into_boxed_str()),
+                path: format!("/{}/{}", service.name, row.name),
                 request: sample::request_of(&service.name, &row.name),
                 is_unary: row.shape == "unary",
             });
@@ -89,7 +87,7 @@ impl Scene {
         let has_header = matches!(package, Some("pdpb" | "keyspacepb" | "meta_storagepb"));
         if has_header && !rpc.request.contains("GlobalConfig") {
             // The last word counts.
-            let id = [vec![0x08], sample::varint(self.world.cluster_id)].concat();
+            let id = [vec![0x08], varint(self.world.cluster_id)].concat();
             bytes.extend([0x0a, id.len() as u8]);
             bytes.extend(id);
         }
@@ -98,19 +96,7 @@ impl Scene {
 
     /// Sends messages and nothing after them; how the call ends, or its first answer.
     fn call(&self, rpc: &Rpc, messages: &[Vec<u8>]) -> Result<(), RpcStatus> {
-        // On the wire all shapes are alike: messages there, messages back, a status.
-        let method = Method {
-            ty: MethodType::Duplex,
-            name: rpc.path,
-            req_mar: Marshaller {
-                ser: write_bytes,
-                de: read_bytes,
-            },
-            resp_mar: Marshaller {
-                ser: write_bytes,
-                de: read_bytes,
-            },
-        };
+        let method = method(MethodType::Duplex, &rpc.path);
         // Some streams have nothing to say as long as nothing happens.
         let patience = Duration::from_millis(if rpc.is_unary { 20_000 } else { 200 });
         let options = CallOption::default().timeout(patience);
@@ -160,16 +146,6 @@ impl Scene {
         assert_eq!(ping.0, 200);
         assert_eq!(PANICS.load(Ordering::SeqCst), 0);
     }
-}
-
-#[allow(clippy::ptr_arg, reason = "the signature is gRPC's")]
-fn write_bytes(bytes: &Vec<u8>, to: &mut GrpcSlice) -> grpcio::Result<()> {
-    *to = GrpcSlice::from(bytes.clone());
-    Ok(())
-}
-
-fn read_bytes(_: MessageReader) -> grpcio::Result<Vec<u8>> {
-    Ok(Vec::new())
 }
 
 #[test]
@@ -224,7 +200,7 @@ fn what_would_not_fit_into_memory_is_refused_before_it_is_decoded() {
         // Fields that nobody knows: of text, and of numbers.
         for part in [[0xfa, 0x7f, 0x00], [0xf8, 0x7f, 0x00]] {
             let bomb = [sound.clone(), part.repeat(200_000)].concat();
-            let status = scene.call(rpc, &[bomb]).expect_err(rpc.path);
+            let status = scene.call(rpc, &[bomb]).expect_err(&rpc.path);
             assert_eq!(status.code(), RpcStatusCode::INTERNAL, "{}", rpc.path);
             assert!(
                 status.message().contains("too many parts"),
@@ -248,71 +224,6 @@ fn absurd_numbers_are_answered() {
         }
     }
     scene.serves();
-}
-
-/// One way to spoil a message.
-#[derive(Clone, Debug)]
-enum Spoil {
-    /// Keep only so much of it.
-    Truncate(prop::sample::Index),
-    /// Another byte in a place.
-    Replace(prop::sample::Index, u8),
-    /// A number for a field.
-    Number(u64, u64),
-    /// A field that claims to be so long, and is not.
-    Claim(u64, u64),
-    /// Messages in messages, each the first field of the next.
-    Nested(u8),
-    /// The whole message twice.
-    Twice,
-}
-
-impl Spoil {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Spoil::Truncate(at) => bytes.truncate(at.index(bytes.len() + 1)),
-            Spoil::Replace(at, byte) => {
-                if !bytes.is_empty() {
-                    let at = at.index(bytes.len());
-                    bytes[at] = *byte;
-                }
-            }
-            Spoil::Number(field, number) => {
-                bytes.extend(sample::varint(field << 3));
-                bytes.extend(sample::varint(*number));
-            }
-            Spoil::Claim(field, claim) => {
-                bytes.extend(sample::varint(field << 3 | 2));
-                bytes.extend(sample::varint(*claim));
-                bytes.extend_from_slice(b"not so long");
-            }
-            Spoil::Nested(depth) => {
-                let nested = (0..*depth).fold(Vec::new(), |inner: Vec<u8>, _| {
-                    [&[0x12][..], &sample::varint(inner.len() as u64), &inner].concat()
-                });
-                bytes.extend(nested);
-            }
-            Spoil::Twice => bytes.extend_from_within(..),
-        }
-    }
-}
-
-fn spoil() -> impl Strategy<Value = Spoil> {
-    let index = any::<prop::sample::Index>;
-    let extreme = || {
-        prop_oneof![
-            prop::sample::select(vec![0, 1, i32::MAX as u64, 1 << 32, 1 << 63, u64::MAX]),
-            any::<u64>(),
-        ]
-    };
-    prop_oneof![
-        index().prop_map(Spoil::Truncate),
-        (index(), any::<u8>()).prop_map(|(at, byte)| Spoil::Replace(at, byte)),
-        (1..16u64, extreme()).prop_map(|(field, number)| Spoil::Number(field, number)),
-        (1..16u64, extreme()).prop_map(|(field, claim)| Spoil::Claim(field, claim)),
-        (0..150u8).prop_map(Spoil::Nested),
-        Just(Spoil::Twice),
-    ]
 }
 
 fn run<S: Strategy>(cases: u32, case: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>)

@@ -8,17 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::Problem;
 use super::sections::{Empty, address, dialled, duration_within};
 
-/// What of the embedded placement driver can change while it runs.
-pub(crate) const ONLINE_KEYS: &[&str] = &[
-    "pd.embedded.etcd.history-bytes",
-    "pd.embedded.etcd.history-revisions",
-    "pd.embedded.etcd.max-leases",
-    "pd.embedded.etcd.max-response-bytes",
-    "pd.embedded.etcd.max-txn-ops",
-    "pd.embedded.etcd.quota-backend-bytes",
-    "pd.embedded.gc-life-time",
-    "pd.embedded.gc-run-interval",
-];
+/// Whether a key is of the embedded placement driver: what of it can change while it runs is told to it.
+pub(crate) fn is_embedded(key: &str) -> bool {
+    key.starts_with("pd.embedded.")
+}
 
 /// `[pd]`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

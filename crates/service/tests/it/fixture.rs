@@ -10,7 +10,7 @@ use engine_mem::MemEngine;
 use futures::FutureExt as _;
 use grpcio::{
     CallOption, Channel, ChannelBuilder, Client, ClientDuplexReceiver, ClientDuplexSender,
-    Environment, Marshaller, Method, MethodType, ServerBuilder, ServerCredentials,
+    Environment, Method, MethodType, ServerBuilder, ServerCredentials,
 };
 use kv::{LocalEngine, LocalRegion};
 use kvproto::kvrpcpb::{Context, Mutation, Op, PrewriteRequest};
@@ -20,6 +20,7 @@ use lock_manager::NoWaiters;
 use runtime::Runtime;
 use service::{HealthService, InFlight, Service, ServiceIdentity};
 use storage::{CausalTs, Storage, TsoSource};
+use test_support::bytes_rpc;
 use txn_types::TimeStamp;
 
 pub(crate) const CLUSTER: u64 = 7;
@@ -213,32 +214,7 @@ impl Fixture {
 }
 
 fn method(ty: MethodType, rpc: &str) -> Method<Vec<u8>, Vec<u8>> {
-    let marshaller = || Marshaller {
-        ser: write_bytes,
-        de: read_bytes,
-    };
-    Method {
-        ty,
-        // A method's name lives as long as the program.
-        name: Box::leak(format!("/tikvpb.Tikv/{rpc}").into_boxed_str()),
-        req_mar: marshaller(),
-        resp_mar: marshaller(),
-    }
-}
-
-#[allow(clippy::ptr_arg)] // The signature is gRPC's.
-fn write_bytes(bytes: &Vec<u8>, to: &mut grpcio::GrpcSlice) -> grpcio::Result<()> {
-    *to = grpcio::GrpcSlice::from(bytes.clone());
-    Ok(())
-}
-
-fn read_bytes(mut from: grpcio::MessageReader) -> grpcio::Result<Vec<u8>> {
-    use std::io::Read as _;
-
-    let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes)
-        .map_err(|error| grpcio::Error::Codec(Box::new(error)))?;
-    Ok(bytes)
+    bytes_rpc::method(ty, &format!("/tikvpb.Tikv/{rpc}"))
 }
 
 impl Drop for Fixture {

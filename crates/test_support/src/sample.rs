@@ -1,9 +1,11 @@
-//! Messages made from the schema alone: every field is there.
+//! Messages made from the schema alone: every field is there. Must never need a message's type.
 
 use protobuf::Message as _;
 use protobuf::descriptor::{
     DescriptorProto, FieldDescriptorProto_Type as Type, FileDescriptorProto, FileDescriptorSet,
 };
+
+use crate::varint::varint;
 
 /// Messages in messages, so deep.
 const LEVELS: usize = 3;
@@ -13,7 +15,7 @@ fn set() -> FileDescriptorSet {
 }
 
 /// The name of the request of an RPC.
-pub(crate) fn request_of(service: &str, rpc: &str) -> String {
+pub fn request_of(service: &str, rpc: &str) -> String {
     let set = set();
     let named = |file: &FileDescriptorProto, name: &str| format!("{}.{name}", file.get_package());
     let services = set.get_file().iter().flat_map(|file| {
@@ -28,7 +30,7 @@ pub(crate) fn request_of(service: &str, rpc: &str) -> String {
 }
 
 /// A message of the type called `name`, with this for all numbers, or with something for each.
-pub(crate) fn message(name: &str, numbers: Option<u64>) -> Vec<u8> {
+pub fn message(name: &str, numbers: Option<u64>) -> Vec<u8> {
     filled(&set(), name, numbers, LEVELS)
 }
 
@@ -77,15 +79,5 @@ fn filled(set: &FileDescriptorSet, name: &str, numbers: Option<u64>, levels: usi
             _ => put(0, &varint(numbers.unwrap_or(300 + number))),
         }
     }
-    bytes
-}
-
-pub(crate) fn varint(mut number: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
     bytes
 }

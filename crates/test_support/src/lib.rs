@@ -1,0 +1,8 @@
+//! Crate root: what tests of several crates need to speak to a server below the level of its messages. It must never be
+//! more than a dev-dependency, nor know the server that it is used on.
+#![doc = include_str!("../README.md")]
+
+pub mod bytes_rpc;
+pub mod sample;
+pub mod spoil;
+pub mod varint;
