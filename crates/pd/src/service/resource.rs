@@ -16,6 +16,7 @@ use protobuf::Message as _;
 
 use super::Service;
 use super::reply::Refusal;
+use super::streams::{malformed, stopped};
 use crate::change::Change;
 use crate::gc::NULL_KEYSPACE;
 use crate::resource_groups::{self, Put};
@@ -143,16 +144,20 @@ impl ResourceManager for Service {
             let sent = loop {
                 let next = select(stream.next(), stop.wait()).await;
                 let Either::Left((next, _)) = next else {
-                    break sink.fail(super::streams::stopped()).await;
+                    break sink.fail(stopped()).await;
                 };
                 let Some(request) = next else {
                     break sink.close().await;
                 };
-                let answered = match request {
-                    Ok(request) => sink.send((grant(request), WriteFlags::default())).await,
-                    Err(error) => Err(error),
+                let request = match request {
+                    Ok(request) => request,
+                    Err(error) => match malformed(&error) {
+                        Some(status) => break sink.fail(status).await,
+                        None => return,
+                    },
                 };
-                if answered.is_err() {
+                let answer = (grant(request), WriteFlags::default());
+                if sink.send(answer).await.is_err() {
                     return;
                 }
             };

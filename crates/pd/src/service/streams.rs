@@ -47,9 +47,18 @@ enum End {
 }
 
 impl From<grpcio::Error> for End {
-    fn from(_: grpcio::Error) -> End {
-        End::Gone
+    fn from(error: grpcio::Error) -> End {
+        malformed(&error).map_or(End::Gone, End::Refused)
     }
+}
+
+/// What a client is told whose message could not be decoded; `None` when that is not what failed.
+pub(super) fn malformed(error: &grpcio::Error) -> Option<RpcStatus> {
+    let grpcio::Error::Codec(error) = error else {
+        return None;
+    };
+    let text = format!("malformed message: {error}");
+    Some(RpcStatus::with_message(RpcStatusCode::INTERNAL, text))
 }
 
 impl From<Error> for End {

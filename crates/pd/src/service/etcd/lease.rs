@@ -9,6 +9,7 @@ use kvproto::etcdserverpb::{
 };
 use protobuf::Message as _;
 
+use super::super::streams::malformed;
 use super::super::{Service, Shared};
 use super::status_of;
 use crate::etcd::EtcdError;
@@ -146,13 +147,16 @@ async fn keep_alive(
         loop {
             let request = tokio::select! {
                 biased;
-                () = shared.stop.wait() => return Err(Error::Stopped),
+                () = shared.stop.wait() => return Err(status_of(&Error::Stopped)),
                 request = stream.next() => request,
             };
-            let Some(Ok(request)) = request else {
-                return Ok(());
+            let request = match request {
+                None => return Ok(()),
+                Some(Ok(request)) => request,
+                Some(Err(error)) => return malformed(&error).map_or(Ok(()), Err),
             };
-            let response = renew(shared, request.get_ID()).await?;
+            let renewed = renew(shared, request.get_ID()).await;
+            let response = renewed.map_err(|error| status_of(&error))?;
             if sink.send((response, WriteFlags::default())).await.is_err() {
                 return Ok(());
             }
@@ -160,7 +164,7 @@ async fn keep_alive(
     };
     let sent = match serving.await {
         Ok(()) => sink.close().await,
-        Err(error) => sink.fail(status_of(&error)).await,
+        Err(status) => sink.fail(status).await,
     };
     if let Err(error) = sent {
         tracing::debug!(error = %error, "stream ended without its client");

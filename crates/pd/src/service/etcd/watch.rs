@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
-use grpcio::{DuplexSink, RequestStream, RpcContext, WriteFlags};
+use grpcio::{DuplexSink, RequestStream, RpcContext, RpcStatus, WriteFlags};
 use kvproto::etcdserverpb::{
     Watch, WatchCreateRequest, WatchCreateRequest_FilterType, WatchRequest,
     WatchRequest_oneof_request_union, WatchResponse,
 };
 use kvproto::mvccpb::Event;
 
+use super::super::streams::malformed;
 use super::super::{Service, Shared};
 use super::status_of;
 use crate::cluster::Cluster;
@@ -60,6 +61,8 @@ struct Watcher {
 /// Why a stream ends.
 enum End {
     Failed(Error),
+    /// With this status.
+    Refused(RpcStatus),
     /// The client or its connection is gone.
     Gone,
 }
@@ -71,8 +74,8 @@ impl From<Error> for End {
 }
 
 impl From<grpcio::Error> for End {
-    fn from(_: grpcio::Error) -> End {
-        End::Gone
+    fn from(error: grpcio::Error) -> End {
+        malformed(&error).map_or(End::Gone, End::Refused)
     }
 }
 
@@ -96,6 +99,7 @@ async fn serve(
     let sent = match outcome {
         Ok(()) => watching.sink.close().await,
         Err(End::Failed(error)) => watching.sink.fail(status_of(&error)).await,
+        Err(End::Refused(status)) => watching.sink.fail(status).await,
         Err(End::Gone) => return,
     };
     if let Err(error) = sent {
