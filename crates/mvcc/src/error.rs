@@ -180,6 +180,46 @@ pub enum Error {
         /// How that was found out.
         reason: PessimisticLockLoss,
     },
+    /// A lock request found that its transaction was rolled back.
+    #[error(
+        "pessimistic lock already rollbacked, start_ts: {start_ts}, key: {}",
+        hex(key)
+    )]
+    PessimisticLockRolledBack {
+        /// The transaction.
+        start_ts: TimeStamp,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// A request to lock a key only if it exists does not ask for its value, so that its client could not tell
+    /// whether it was locked.
+    #[error(
+        "lock_only_if_exists of the request is true, but return_values is false, start_ts: {start_ts}, key: {}",
+        hex(key)
+    )]
+    LockIfExistsFailed {
+        /// The transaction.
+        start_ts: TimeStamp,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// The lock that the transaction would wait for belongs to one that waits for it.
+    #[error(
+        "deadlock occurs between txn: {start_ts} and {lock_ts}, key: {}",
+        hex(lock_key)
+    )]
+    Deadlock {
+        /// The transaction.
+        start_ts: TimeStamp,
+        /// The one that it would have waited for.
+        lock_ts: TimeStamp,
+        /// The key that it wanted.
+        lock_key: Vec<u8>,
+        /// The hash of a key that it holds and another one of the circle waits for.
+        deadlock_key_hash: u64,
+        /// The waits of the circle, the refused one last.
+        wait_chain: Vec<kvproto::deadlock::WaitForEntry>,
+    },
     /// A rollback found the transaction committed.
     #[error(
         "txn already committed, start_ts: {start_ts}, commit_ts: {commit_ts}, key: {}",

@@ -179,7 +179,22 @@ fn mvcc_error(error: &mvcc::Error) -> KeyError {
                 .mut_primary_mismatch()
                 .set_lock_info((**lock).clone());
         }
+        mvcc::Error::Deadlock {
+            lock_ts,
+            lock_key,
+            deadlock_key_hash,
+            wait_chain,
+            ..
+        } => {
+            let deadlock = key_error.mut_deadlock();
+            deadlock.set_lock_ts(lock_ts.into_inner());
+            deadlock.set_lock_key(lock_key.clone());
+            deadlock.set_deadlock_key_hash(*deadlock_key_hash);
+            deadlock.set_wait_chain(wait_chain.clone().into());
+        }
         mvcc::Error::LockTypeNotMatch { .. }
+        | mvcc::Error::PessimisticLockRolledBack { .. }
+        | mvcc::Error::LockIfExistsFailed { .. }
         | mvcc::Error::PessimisticLockNotFound { .. }
         | mvcc::Error::Committed { .. }
         | mvcc::Error::InvalidTxnTso { .. }

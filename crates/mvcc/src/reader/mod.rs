@@ -60,8 +60,15 @@ impl<S: Snapshot> SnapshotReader<S> {
         }
     }
 
-    /// What the lock column family holds for `key`.
+    /// The lock of `key`, in memory or in the lock column family.
+    ///
+    /// Memory comes first: a lock there may be newer than one of the same transaction that was written.
     pub fn load_lock(&mut self, key: &Key) -> Result<Option<LockValue>> {
+        if let Some(locks) = self.snapshot.memory_locks()
+            && let Some(lock) = locks.get(key)?
+        {
+            return Ok(Some(LockValue::Exclusive(lock)));
+        }
         self.statistics.lock.get += 1;
         let parsed =
             self.snapshot

@@ -1,4 +1,4 @@
-//! Finding the locks of a range.
+//! Finding the locks of a range: those that are written, and where it matters those in memory as well.
 
 use engine_traits::{Cf, IterOptions};
 use kv::Snapshot;
@@ -20,8 +20,33 @@ pub struct ScannedLocks {
 }
 
 impl<S: Snapshot> SnapshotReader<S> {
-    /// The locks of `[start, end)` for which `filter` holds; an absent bound is open. Members of a
-    /// container count one by one towards `limit`, zero being no limit.
+    /// The locks of `[start, end)` for which `filter` holds, in memory or written; otherwise like
+    /// [`scan_locks`](Self::scan_locks). Of two on one key the written one counts.
+    pub fn scan_all_locks(
+        &mut self,
+        start: Option<&Key>,
+        end: Option<&Key>,
+        filter: impl Fn(&Key, &Lock) -> bool,
+        limit: usize,
+    ) -> Result<ScannedLocks> {
+        let written = self.scan_locks(start, end, &filter, limit)?;
+        let Some(locks) = self.snapshot.memory_locks() else {
+            return Ok(written);
+        };
+        let last = written.locks.last().map(|(key, _)| key.as_encoded());
+        // Behind the last key of a scan that was cut short nothing is known of what is written.
+        let stopped = last.filter(|_| written.has_remain).map(|last| {
+            let mut behind = last.to_vec();
+            behind.push(0);
+            Key::from_encoded(behind)
+        });
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let in_memory = locks.scan(start, stopped.as_ref().or(end), filter, limit)?;
+        Ok(merge(written, in_memory, limit))
+    }
+
+    /// The locks of `[start, end)` of the lock column family for which `filter` holds; an absent
+    /// bound is open. Members of a container count one by one towards `limit`, zero being no limit.
     pub fn scan_locks(
         &mut self,
         start: Option<&Key>,
@@ -80,4 +105,39 @@ fn collect<I: engine_traits::EngineIterator>(
         valid = cursor.next()?;
     }
     Ok(scanned)
+}
+
+/// Both in key order, up to `limit` locks.
+fn merge(written: ScannedLocks, in_memory: Vec<(Key, Lock)>, limit: usize) -> ScannedLocks {
+    if in_memory.is_empty() {
+        return written;
+    }
+    let ScannedLocks {
+        mut locks,
+        mut has_remain,
+    } = written;
+    // A stable sort puts the written one of a key first, and the other goes.
+    locks.extend(
+        in_memory
+            .into_iter()
+            .map(|(key, lock)| (key, LockValue::Exclusive(lock))),
+    );
+    locks.sort_by(|(a, _), (b, _)| a.cmp(b));
+    locks.dedup_by(|(later, _), (first, _)| later == first);
+    let mut room = limit;
+    let fits = locks.iter().take_while(|(_, lock)| {
+        let count = match lock {
+            LockValue::Exclusive(_) => 1,
+            LockValue::Shared(members) => members.len(),
+        };
+        let fits = room >= count || room == limit;
+        room = room.saturating_sub(count);
+        fits
+    });
+    let kept = fits.count();
+    if kept < locks.len() || room == 0 {
+        has_remain = true;
+        locks.truncate(kept);
+    }
+    ScannedLocks { locks, has_remain }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use concurrency_manager::ConcurrencyManager;
 use engine_traits::Cf;
+use kvproto::deadlock::WaitForEntry;
 use kvproto::kvrpcpb::{LockInfo, MvccInfo, Op};
 use mvcc::{PessimisticLockLoss, WriteConflictReason};
 use txn_types::{Assertion, TimeStamp};
@@ -33,6 +34,15 @@ fn info() -> Option<Box<MvccInfo>> {
     let mut info = MvccInfo::default();
     info.mut_lock().set_start_ts(11);
     Some(Box::new(info))
+}
+
+fn wait() -> WaitForEntry {
+    let mut wait = WaitForEntry::default();
+    wait.set_txn(10);
+    wait.set_wait_for_txn(11);
+    wait.set_key(b"k".to_vec());
+    wait.set_key_hash(8);
+    wait
 }
 
 fn conflict(reason: WriteConflictReason) -> mvcc::Error {
@@ -101,6 +111,21 @@ fn mvcc_errors() -> Vec<mvcc::Error> {
             start_ts,
             key: key.clone(),
             reason: PessimisticLockLoss::LockMissingAmendFail,
+        },
+        mvcc::Error::PessimisticLockRolledBack {
+            start_ts,
+            key: key.clone(),
+        },
+        mvcc::Error::LockIfExistsFailed {
+            start_ts,
+            key: key.clone(),
+        },
+        mvcc::Error::Deadlock {
+            start_ts,
+            lock_ts: ts(11),
+            lock_key: key.clone(),
+            deadlock_key_hash: 7,
+            wait_chain: vec![wait()],
         },
         mvcc::Error::Committed {
             start_ts,
@@ -238,6 +263,9 @@ fn mvcc_name(error: &mvcc::Error) -> &'static str {
         mvcc::Error::PrimaryMismatch(_) => "Mvcc PrimaryMismatch",
         mvcc::Error::LockTypeNotMatch { .. } => "Mvcc LockTypeNotMatch",
         mvcc::Error::PessimisticLockNotFound { .. } => "Mvcc PessimisticLockNotFound",
+        mvcc::Error::PessimisticLockRolledBack { .. } => "Mvcc PessimisticLockRolledBack",
+        mvcc::Error::LockIfExistsFailed { .. } => "Mvcc LockIfExistsFailed",
+        mvcc::Error::Deadlock { .. } => "Mvcc Deadlock",
         mvcc::Error::Committed { .. } => "Mvcc Committed",
         mvcc::Error::InvalidTxnTso { .. } => "Mvcc InvalidTxnTso",
         mvcc::Error::InvalidRequest(_) => "Mvcc InvalidRequest",
@@ -250,7 +278,7 @@ fn mvcc_name(error: &mvcc::Error) -> &'static str {
 }
 
 /// Variants that [`name`] and [`mvcc_name`] know.
-const VARIANTS: usize = 41;
+const VARIANTS: usize = 44;
 
 #[test]
 fn every_variant_is_written_out() {
