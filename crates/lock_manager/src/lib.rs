@@ -9,7 +9,7 @@ mod wait_queue;
 pub use config::{Config, ConfigProblem};
 pub use deadlock::{
     Deadlock, DetectStream, Detector, DetectorLimits, DetectorPeers, Found, NotLeader, Role,
-    StreamEnd, WaitForGraph,
+    StreamEnd, WaitForGraph, wire_entry,
 };
 pub use wait_queue::{Effects, Holder, Wait, WaitLimits, WaitQueues, Waiter, WakeUpMode};
 

@@ -20,7 +20,7 @@ use runtime::{Clock, Runtime};
 
 use super::follower::{DetectorPeers, Follower};
 use super::graph::{Found, WaitForGraph};
-use super::{Deadlock, from_response, from_wire, request, response, to_wire};
+use super::{Deadlock, from_response, from_wire, request, response, wire_entry};
 use crate::{DeadlockListener, DeadlockWatch, WaitFor};
 
 /// Whether this store finds the deadlocks of the cluster.
@@ -151,7 +151,7 @@ impl Detector {
     /// Every wait that this store knows as the leader.
     pub fn wait_for_entries(&self) -> Vec<WaitForEntry> {
         let waits = self.inner.state.lock().graph.waits();
-        waits.iter().map(to_wire).collect()
+        waits.iter().map(wire_entry).collect()
     }
 }
 

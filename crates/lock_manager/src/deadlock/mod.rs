@@ -34,7 +34,8 @@ pub struct Deadlock {
 }
 
 /// A wait as it travels.
-pub(crate) fn to_wire(wait: &WaitFor) -> WireEntry {
+#[must_use]
+pub fn wire_entry(wait: &WaitFor) -> WireEntry {
     let mut entry = WireEntry::default();
     entry.set_txn(wait.txn.into_inner());
     entry.set_wait_for_txn(wait.holder.into_inner());
@@ -44,7 +45,7 @@ pub(crate) fn to_wire(wait: &WaitFor) -> WireEntry {
     entry
 }
 
-pub(crate) fn from_wire(mut entry: WireEntry) -> WaitFor {
+fn from_wire(mut entry: WireEntry) -> WaitFor {
     WaitFor {
         txn: TimeStamp::from(entry.get_txn()),
         holder: TimeStamp::from(entry.get_wait_for_txn()),
@@ -57,15 +58,15 @@ pub(crate) fn from_wire(mut entry: WireEntry) -> WaitFor {
 fn request(kind: DeadlockRequestType, wait: &WaitFor) -> DeadlockRequest {
     let mut request = DeadlockRequest::default();
     request.set_tp(kind);
-    request.set_entry(to_wire(wait));
+    request.set_entry(wire_entry(wait));
     request
 }
 
 fn response(found: &Deadlock) -> DeadlockResponse {
     let mut response = DeadlockResponse::default();
-    response.set_entry(to_wire(&found.wait));
+    response.set_entry(wire_entry(&found.wait));
     response.set_deadlock_key_hash(found.deadlock_key_hash);
-    response.set_wait_chain(found.wait_chain.iter().map(to_wire).collect());
+    response.set_wait_chain(found.wait_chain.iter().map(wire_entry).collect());
     response
 }
 
