@@ -2,9 +2,9 @@
 //!
 //! The defaults suit a small machine: memory is taken as data comes, an idle engine stays small.
 
-use serde::{Deserialize, Serialize};
-
+use engine_traits::Cf;
 use online_config::ReadableSize;
+use serde::{Deserialize, Serialize};
 
 /// Settings of a [`RocksEngine`](crate::RocksEngine).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -44,8 +44,8 @@ pub struct CfConfig {
     /// Bytes that one write buffer collects before it is flushed. Default 32 MiB; locks 16 MiB,
     /// region state 8 MiB.
     pub write_buffer_size: ReadableSize,
-    /// Write buffers, filling and being flushed, before writers are held back. Default 4, at
-    /// least 2.
+    /// Write buffers, filling and being flushed, before writers are held back. The flow control
+    /// (`storage.flow-control`) begins at half of them. Default 5, at least 2.
     pub max_write_buffer_number: i32,
     /// Table files of the first level, which lie over each other, that are merged into the next. Fewer
     /// means cheaper reads and more rewriting. Default 4; locks 1, because what is left of released
@@ -65,7 +65,7 @@ impl Default for CfConfig {
     fn default() -> Self {
         CfConfig {
             write_buffer_size: ReadableSize::mb(32),
-            max_write_buffer_number: 4,
+            max_write_buffer_number: 5,
             level0_file_num_compaction_trigger: 4,
             target_file_size_base: ReadableSize::mb(16),
             max_bytes_for_level_base: ReadableSize::mb(128),
@@ -100,6 +100,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The settings of one column family.
+    pub(crate) fn cf(&self, cf: Cf) -> &CfConfig {
+        match cf {
+            Cf::Default => &self.defaultcf,
+            Cf::Lock => &self.lockcf,
+            Cf::Write => &self.writecf,
+            Cf::Raft => &self.raftcf,
+        }
+    }
+
     /// Everything that is wrong, one sentence each with name, value and range; empty when all is
     /// well.
     pub fn validate(&self) -> Vec<String> {

@@ -16,6 +16,7 @@ use crate::batch::{CfIds, cf_id_of_probe};
 use crate::config::{CfConfig, Config};
 use crate::error::{from_open, from_rocks};
 use crate::filter::{Slot, SlotFactory};
+use crate::pressure::{self, Bears};
 
 /// Column families are opened once and never created or dropped afterwards.
 pub(crate) type Db = DBWithThreadMode<SingleThreaded>;
@@ -41,6 +42,8 @@ pub(crate) struct Database {
     options: Options,
     /// By column family; the local one's stays empty.
     filters: [Slot; Cf::ALL.len()],
+    /// By column family.
+    bears: [Bears; Cf::ALL.len()],
     pub(crate) writes: AtomicU64,
 }
 
@@ -72,13 +75,7 @@ impl Database {
         let options = db_options(config)?;
         let filters = Cf::ALL.map(|_| Slot::default());
         let cfs = Cf::ALL.map(|cf| {
-            let config = match cf {
-                Cf::Default => &config.defaultcf,
-                Cf::Lock => &config.lockcf,
-                Cf::Write => &config.writecf,
-                Cf::Raft => &config.raftcf,
-            };
-            let mut options = cf_options(cf, config, &cache)?;
+            let mut options = cf_options(cf, config.cf(cf), &cache)?;
             if Cf::DATA.contains(&cf) {
                 options.set_compaction_filter_factory(SlotFactory(filters[cf.index()].clone()));
             }
@@ -101,6 +98,7 @@ impl Database {
             },
             options,
             filters,
+            bears: Cf::ALL.map(|cf| Bears::of(config.cf(cf))),
             writes: AtomicU64::new(0),
         })
     }
@@ -124,6 +122,11 @@ impl Database {
     /// Where the filters of a column family come from.
     pub(crate) fn filter_slot(&self, cf: Cf) -> &Slot {
         &self.filters[cf.index()]
+    }
+
+    /// How much backlog a column family bears.
+    pub(crate) fn bears(&self, cf: Cf) -> Bears {
+        self.bears[cf.index()]
     }
 
     pub(crate) fn cache_usage(&self) -> u64 {
@@ -260,5 +263,6 @@ fn cf_options(cf: Cf, config: &CfConfig, cache: &Cache) -> Result<Options> {
     options.set_max_bytes_for_level_base(config.max_bytes_for_level_base.0);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_compression_per_level(&COMPRESSION);
+    pressure::set_brakes(&mut options);
     Ok(options)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use engine_traits::{
     Cf, CfStats, CompactionFilterFactory, EngineStats, Error, IterOptions, Iterable, KvEngine,
-    Peekable, ReadOptions, Result, Snapshot, WriteBatch, WriteOptions,
+    Peekable, ReadOptions, Result, Snapshot, WriteBatch, WriteOptions, WritePressure,
 };
 use rocksdb::properties;
 use rocksdb::statistics::Ticker;
@@ -18,6 +18,7 @@ use crate::error::from_rocks;
 use crate::estimate;
 use crate::iterator::RocksIterator;
 use crate::owned::OwnedSnapshot;
+use crate::pressure;
 
 /// An engine on RocksDB, shared by cloning. It closes when the last clone, snapshot and iterator
 /// is gone. See the crate's documentation.
@@ -277,6 +278,10 @@ impl KvEngine for RocksEngine {
                 .property(Cf::Default, properties::NUM_RUNNING_FLUSHES)
                 + database.property(Cf::Default, properties::NUM_RUNNING_COMPACTIONS),
         }
+    }
+
+    fn write_pressure(&self) -> Option<WritePressure> {
+        Some(pressure::of(&self.database))
     }
 }
 

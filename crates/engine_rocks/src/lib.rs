@@ -11,6 +11,7 @@ mod estimate;
 mod filter;
 mod iterator;
 mod owned;
+mod pressure;
 
 pub use batch::RocksWriteBatch;
 pub use config::{CfConfig, Config};

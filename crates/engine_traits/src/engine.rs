@@ -4,7 +4,7 @@
 
 use crate::{
     Cf, CompactionFilterFactory, EngineStats, IterOptions, ReadOptions, Result, WriteBatch,
-    WriteOptions,
+    WriteOptions, WritePressure,
 };
 
 /// Point reads.
@@ -126,4 +126,9 @@ pub trait KvEngine: Peekable + Iterable + Clone + Send + Sync + 'static {
 
     /// Figures for metrics.
     fn stats(&self) -> EngineStats;
+
+    /// How far flushes and compactions are behind. None for an engine that has nothing to do after a write.
+    fn write_pressure(&self) -> Option<WritePressure> {
+        None
+    }
 }

@@ -8,6 +8,7 @@ pub mod conformance;
 mod engine;
 mod error;
 mod options;
+mod pressure;
 mod stats;
 mod write_batch;
 
@@ -16,5 +17,6 @@ pub use compaction::{CompactionFilter, CompactionFilterFactory, Verdict};
 pub use engine::{EngineIterator, Iterable, KvEngine, Peekable, Snapshot};
 pub use error::{Error, Result};
 pub use options::{IterOptions, ReadOptions, WriteOptions};
+pub use pressure::{Backlog, CfPressure, HeldBack, WritePressure};
 pub use stats::{CfStats, EngineStats};
 pub use write_batch::WriteBatch;
