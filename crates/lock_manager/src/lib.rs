@@ -56,29 +56,8 @@ pub trait DeadlockListener: Send + Sync + 'static {
     fn on_deadlock(&self, found: Deadlock);
 }
 
-/// Receives the locks that commands release and wakes those who wait for them.
-pub trait LockManager: Clone + Send + Sync + 'static {
-    /// Tells that `released` are gone. The write that removed them is applied.
-    fn on_released(&self, released: Vec<ReleasedLock>);
-
-    /// Whether anybody waits for any lock: lets the caller skip collecting what nobody needs.
-    fn has_waiters(&self) -> bool;
-}
-
-/// The lock manager of a server in which no command waits for a lock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoWaiters;
-
-impl LockManager for NoWaiters {
-    fn on_released(&self, _released: Vec<ReleasedLock>) {}
-
-    fn has_waiters(&self) -> bool {
-        false
-    }
-}
-
 /// Learns who waits for whom, and tells who waits in vain.
-pub trait DeadlockWatch: Clone + Send + Sync + 'static {
+pub trait LockManager: Clone + Send + Sync + 'static {
     /// Names the one who is told of deadlocks; called once, before anything else.
     fn listen(&self, listener: std::sync::Weak<dyn DeadlockListener>);
 
@@ -87,6 +66,18 @@ pub trait DeadlockWatch: Clone + Send + Sync + 'static {
 
     /// These waits have ended.
     fn forget(&self, waits: Vec<WaitFor>);
+}
+
+/// Waiting without a detector: transactions that wait in a circle wait until their time is over.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoDetector;
+
+impl LockManager for NoDetector {
+    fn listen(&self, _listener: std::sync::Weak<dyn DeadlockListener>) {}
+
+    fn detect(&self, _waits: Vec<WaitFor>) {}
+
+    fn forget(&self, _waits: Vec<WaitFor>) {}
 }
 
 #[cfg(test)]

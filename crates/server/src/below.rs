@@ -10,7 +10,7 @@ use concurrency_manager::ConcurrencyManager;
 use engine_traits::{Cf, KvEngine};
 use futures::FutureExt as _;
 use kv::LocalEngine;
-use lock_manager::NoWaiters;
+use lock_manager::NoDetector;
 use pd_client::PdClient;
 use runtime::Runtime;
 use storage::{CausalTs, Storage, TsoSource};
@@ -34,13 +34,13 @@ impl<E: KvEngine> Below<E> {
         commands: Pool,
         settings: &storage::Config,
         runtime: &Runtime,
-    ) -> Result<Storage<LocalEngine<E>, NoWaiters, F>> {
+    ) -> Result<Storage<LocalEngine<E>, NoDetector, F>> {
         if let Some(filter) = storage::expiry_filter::<F>(&runtime.clock) {
             self.local.filter_compactions(Cf::Default, filter)?;
         }
         let storage = Storage::new(
             self.local,
-            NoWaiters,
+            NoDetector,
             self.concurrency,
             runtime,
             reads,

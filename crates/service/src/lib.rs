@@ -3,6 +3,7 @@
 
 mod batch;
 mod call;
+mod deadlock;
 mod details;
 pub mod errors;
 mod feedback;
@@ -18,6 +19,7 @@ mod slow_log;
 mod slow_score;
 mod txn;
 
+pub use deadlock::{DeadlockPeers, DeadlockService, FindLeader, OpenChannel};
 pub use health::{HealthService, ServingStatus};
 pub use in_flight::InFlight;
 pub use message::Failure;

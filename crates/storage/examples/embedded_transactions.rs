@@ -17,7 +17,7 @@ use futures::executor::block_on;
 use kv::{LocalEngine, LocalRegion};
 use kvproto::kvrpcpb::{CommitRequest, Mutation, Op, PrewriteRequest};
 use kvproto::{kvrpcpb, metapb};
-use lock_manager::NoWaiters;
+use lock_manager::NoDetector;
 use runtime::Runtime;
 use storage::{Commit, Config, Error, Prewrite, ScanOptions, Storage};
 use tracker::TrackerHandle;
@@ -31,7 +31,7 @@ const TRANSFERS: u64 = 50;
 /// A store in this process. Clones share it.
 #[derive(Clone)]
 struct Bank {
-    storage: Storage<LocalEngine<RocksEngine>, NoWaiters, ApiV1>,
+    storage: Storage<LocalEngine<RocksEngine>, NoDetector, ApiV1>,
     context: kvrpcpb::Context,
     clock: Arc<AtomicU64>,
     runtime: Runtime,
@@ -78,7 +78,7 @@ impl Bank {
         let pool = |name: &str| yatp::Builder::new(name).threads(2).build(runtime);
         let storage = Storage::new(
             local,
-            NoWaiters,
+            NoDetector,
             ConcurrencyManager::new(TimeStamp::zero()),
             runtime,
             pool("reads")?,

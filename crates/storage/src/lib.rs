@@ -31,6 +31,7 @@ pub use reads::ScanOptions;
 pub use storage::Storage;
 pub use txn::command::{TxnCommand, WriteCommand};
 pub use txn::commands::{
-    BatchRollback, CheckTxnStatus, Cleanup, CleanupResult, Commit, Prewrite, PrewriteResult,
-    ResolveLock, TxnHeartBeat, TxnStatus,
+    AcquirePessimisticLock, BatchRollback, CheckTxnStatus, Cleanup, CleanupResult, Commit,
+    KeyLocked, PessimisticLocked, PessimisticRollback, Prewrite, PrewriteResult, ResolveLock,
+    TxnHeartBeat, TxnStatus,
 };

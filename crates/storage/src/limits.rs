@@ -40,6 +40,11 @@ impl Limits {
         self.max_write_size.load(Ordering::Relaxed)
     }
 
+    /// Most bytes that one answer may have.
+    pub fn max_read_size(&self) -> usize {
+        self.max_read_size.load(Ordering::Relaxed)
+    }
+
     /// A transactional key that must name something.
     pub fn check_key(&self, key: &Key) -> Result<()> {
         if key.is_encoded_from(b"") {

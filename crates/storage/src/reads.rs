@@ -315,7 +315,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         loop {
             let wanted = LOCKS_AT_A_TIME.min(limit - found.len());
             let filter = |_: &Key, lock: &txn_types::Lock| lock.ts <= max_version;
-            let scanned = reader.scan_locks(start.as_ref(), end.as_ref(), filter, wanted)?;
+            let scanned = reader.scan_all_locks(start.as_ref(), end.as_ref(), filter, wanted)?;
             let last = scanned.locks.last().map(|(key, _)| point_range(key).1);
             for (key, lock) in scanned.locks {
                 let raw = key.to_raw().map_err(mvcc::Error::InvalidKey)?;

@@ -69,7 +69,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             lock_manager,
             concurrency_manager: concurrency_manager.clone(),
             pool: sched_pool,
-            clock: runtime.clock.clone(),
+            runtime: runtime.clone(),
             memory: memory.clone(),
         };
         let clock = runtime.clock.clone();
@@ -90,6 +90,16 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     pub fn with_causal_ts(self, causal_ts: CausalTs) -> Self {
         self.scheduler.set_causal_ts(causal_ts);
         self
+    }
+
+    /// Locks and waits as `config` says, which its owner has validated; may be called at any time.
+    pub fn set_pessimistic_txn(&self, config: &lock_manager::Config) {
+        self.scheduler.reconfigure_waits(config);
+    }
+
+    /// Who waits for whom, and since when; no more than fits into one answer.
+    pub fn lock_wait_info(&self) -> Vec<kvproto::deadlock::WaitForEntry> {
+        self.scheduler.lock_wait_info(self.limits.max_read_size())
     }
 
     /// Takes over what can change while requests run: the memory of requests in progress, the bytes of writes

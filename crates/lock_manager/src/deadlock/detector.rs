@@ -12,16 +12,17 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::channel::mpsc;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use kvproto::deadlock::{DeadlockRequest, DeadlockRequestType, DeadlockResponse, WaitForEntry};
 use parking_lot::Mutex;
 use runtime::{Clock, Runtime};
 
-use super::follower::{DetectorPeers, Follower};
+use super::follower::{DetectStream, DetectorPeers, Follower, StreamEnd};
 use super::graph::{Found, WaitForGraph};
 use super::{Deadlock, from_response, from_wire, request, response, wire_entry};
-use crate::{DeadlockListener, DeadlockWatch, WaitFor};
+use crate::{DeadlockListener, LockManager, WaitFor};
 
 /// Whether this store finds the deadlocks of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,11 @@ impl Detector {
         detector
     }
 
+    /// The detector of a store that is alone: it leads, and there is nobody else to ask.
+    pub fn alone(limits: DetectorLimits, runtime: &Runtime) -> Self {
+        Detector::new(Role::Leader, limits, Arc::new(Nobody), runtime)
+    }
+
     /// Takes over how long a wait counts.
     pub fn set_wait_ttl(&self, ttl: Duration) {
         self.inner.state.lock().graph.set_ttl(ttl);
@@ -155,6 +161,16 @@ impl Detector {
     }
 }
 
+/// The other stores of one that is alone.
+struct Nobody;
+
+impl DetectorPeers for Nobody {
+    fn connect(&self) -> BoxFuture<'static, Result<DetectStream, StreamEnd>> {
+        let alone = StreamEnd("there is no other store".to_owned());
+        futures::future::ready(Err(alone)).boxed()
+    }
+}
+
 impl Inner {
     fn tell(&self, found: Deadlock) {
         if let Some(listener) = self.listener.get().and_then(Weak::upgrade) {
@@ -168,7 +184,7 @@ impl Inner {
     }
 }
 
-impl DeadlockWatch for Detector {
+impl LockManager for Detector {
     fn listen(&self, listener: Weak<dyn DeadlockListener>) {
         // A second listener would own waits of which it knows nothing.
         let _ = self.inner.listener.set(listener);

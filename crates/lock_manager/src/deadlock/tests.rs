@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use runtime::{Instant, Stepper, VirtualClock};
 
 use super::*;
-use crate::{DeadlockListener, DeadlockWatch, WaitFor, key_hash};
+use crate::{DeadlockListener, LockManager, WaitFor, key_hash};
 
 const TTL: Duration = Duration::from_secs(1);
 

@@ -10,7 +10,7 @@ use engine_traits::{Cf, KvEngine as _, WriteBatch as _, WriteOptions};
 use futures::channel::mpsc;
 use kv::{LocalEngine, LocalRegion};
 use kvproto::{kvrpcpb, metapb};
-use lock_manager::NoWaiters;
+use lock_manager::NoDetector;
 use parking_lot::Mutex;
 use runtime::Stepper;
 use storage::Storage;
@@ -22,7 +22,7 @@ use crate::service::ServiceIdentity;
 const READ_THREADS: usize = 2;
 const STORE: u64 = 4;
 
-type TestService = Service<LocalEngine<MemEngine>, NoWaiters, ApiV1>;
+type TestService = Service<LocalEngine<MemEngine>, NoDetector, ApiV1>;
 
 /// The client's end of the responses.
 #[derive(Clone, Default)]
@@ -142,7 +142,7 @@ impl World {
         let read_pool = pool("read");
         let storage = Storage::new(
             local,
-            NoWaiters,
+            NoDetector,
             ConcurrencyManager::new(TimeStamp::from(1)),
             &runtime,
             read_pool.clone(),

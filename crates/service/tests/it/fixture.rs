@@ -16,7 +16,7 @@ use kv::{LocalEngine, LocalRegion};
 use kvproto::kvrpcpb::{Context, Mutation, Op, PrewriteRequest};
 use kvproto::metapb;
 use kvproto::tikvpb::{TikvClient, create_tikv};
-use lock_manager::NoWaiters;
+use lock_manager::NoDetector;
 use runtime::Runtime;
 use service::{HealthService, InFlight, Service, ServiceIdentity};
 use storage::{CausalTs, Storage, TsoSource};
@@ -85,7 +85,7 @@ impl Fixture {
         let pools = [pool("read"), pool("sched")];
         let storage = Storage::<_, _, F>::new(
             engine,
-            NoWaiters,
+            NoDetector,
             ConcurrencyManager::new(TimeStamp::from(1)),
             &runtime,
             pools[0].clone(),

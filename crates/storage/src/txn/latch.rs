@@ -152,6 +152,32 @@ impl<W> Latches<W> {
         woken
     }
 
+    /// Gives the latch of `key`, of the complete `set` of command `id`, to command `to`. Nothing when it is not in
+    /// the set, for instance because it was given away before with another key of its slot.
+    pub fn split_off(&self, set: &mut LatchSet, id: u64, key: &[u8], to: u64) -> Option<LatchSet> {
+        assert!(set.is_complete(), "a latch was given away by one who waits");
+        let slot = hash(key) & self.slot_mask;
+        let at = set.slots.binary_search(&slot).ok()?;
+        let mut shard = self.shard(slot).lock();
+        let queue = shard.get_mut(&slot)?;
+        assert_eq!(queue.owner, id, "a latch was given away that was not owned");
+        queue.owner = to;
+        set.slots.remove(at);
+        set.owned -= 1;
+        Some(LatchSet {
+            slots: vec![slot],
+            owned: 1,
+            queued: false,
+        })
+    }
+
+    /// Whether the latch of `key` is in `set`.
+    pub fn covers(&self, set: &LatchSet, key: &[u8]) -> bool {
+        set.slots
+            .binary_search(&(hash(key) & self.slot_mask))
+            .is_ok()
+    }
+
     /// Slots that somebody owns right now.
     pub fn slots_in_use(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
@@ -216,6 +242,24 @@ mod tests {
         // 2 owns the slot although it has not run yet.
         assert!(!acquire(&latches, &mut newcomer, 3));
         assert!(acquire(&latches, &mut second, 2));
+    }
+
+    #[test]
+    fn a_latch_that_is_given_away_keeps_its_queue() {
+        let latches = Latches::new(1 << 20);
+        let mut both = latches.set_for([b"a".as_slice(), b"b"]);
+        let mut waiting = latches.set_for([b"a".as_slice()]);
+        assert!(acquire(&latches, &mut both, 1));
+        assert!(!acquire(&latches, &mut waiting, 2));
+        let mut given = latches.split_off(&mut both, 1, b"a", 3).unwrap();
+        assert!(latches.split_off(&mut both, 1, b"a", 4).is_none());
+        assert!(latches.covers(&given, b"a") && !latches.covers(&both, b"a"));
+        assert!(latches.release(&mut both, 1).is_empty());
+        assert!(!acquire(&latches, &mut waiting, 2), "3 has it now");
+        assert_eq!(latches.release(&mut given, 3), vec![2]);
+        assert!(acquire(&latches, &mut waiting, 2));
+        assert!(latches.release(&mut waiting, 2).is_empty());
+        assert_eq!(latches.slots_in_use(), 0);
     }
 
     #[test]

@@ -19,16 +19,16 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use concurrency_manager::ConcurrencyManager;
 use futures::channel::oneshot;
 use futures::future::{Either, ready};
 use kv::{Engine, Modify, Snapshot, SnapshotContext, WriteData};
 use kvproto::kvrpcpb::{CommandPri, Context};
-use lock_manager::{LockManager, ReleasedLock};
+use lock_manager::LockManager;
 use mvcc::Statistics;
-use runtime::{Clock, Instant};
+use runtime::{Clock, Instant, Runtime};
 use tracker::TrackerHandle;
 use txn_types::Key;
 use yatp::{Pool, Priority, TaskOptions};
@@ -36,36 +36,40 @@ use yatp::{Pool, Priority, TaskOptions};
 use super::carried::Carried;
 use super::command::{Stamp, WriteCommand, WriteContext, WriteResult};
 use super::latch::{LatchSet, Latches};
+use super::lock_waits::LockWaits;
 use crate::deadline::Deadline;
 use crate::limits::Limits;
 use crate::memory::{MemoryLease, MemoryQuota, REQUEST_OVERHEAD};
 use crate::raw::CausalTs;
 use crate::{Config, Error, Result, metrics};
 
-type Waker = oneshot::Sender<()>;
+pub(super) type Waker = oneshot::Sender<()>;
 
 /// What a series of commands holds in memory between two of them, roughly: one batch of locks.
 const SERIES_BYTES: usize = 32 * 1024;
 
-struct Shared<E, L> {
-    engine: E,
-    lock_manager: L,
-    concurrency_manager: ConcurrencyManager,
-    pool: Pool,
-    clock: Clock,
-    latches: Arc<Latches<Waker>>,
+/// What all clones of a scheduler share.
+pub(super) struct Shared<E, L> {
+    pub(super) engine: E,
+    pub(super) lock_manager: L,
+    pub(super) concurrency_manager: ConcurrencyManager,
+    pub(super) pool: Pool,
+    pub(super) clock: Clock,
+    pub(super) latches: Arc<Latches<Waker>>,
+    /// Requests that wait for locks.
+    pub(super) waits: LockWaits,
     /// Where versions of raw keys come from; only where they have any.
     causal_ts: OnceLock<CausalTs>,
     next_id: AtomicU64,
     pending_bytes: Arc<AtomicUsize>,
     pending_bytes_limit: AtomicUsize,
     memory: MemoryQuota,
-    limits: Limits,
+    pub(super) limits: Limits,
 }
 
 /// Runs write commands of one store; clones share everything.
 pub struct Scheduler<E, L> {
-    shared: Arc<Shared<E, L>>,
+    pub(super) shared: Arc<Shared<E, L>>,
 }
 
 impl<E, L> Clone for Scheduler<E, L> {
@@ -80,20 +84,20 @@ impl<E, L> Clone for Scheduler<E, L> {
 pub struct SchedulerParts<E, L> {
     /// Gives snapshots and takes writes.
     pub engine: E,
-    /// Hears of released locks.
+    /// Learns who waits for whom.
     pub lock_manager: L,
     /// The store's `max_ts`.
     pub concurrency_manager: ConcurrencyManager,
     /// Where commands run.
     pub pool: Pool,
-    /// Where time comes from.
-    pub clock: Clock,
+    /// Where time and tasks come from.
+    pub runtime: Runtime,
     /// What requests in progress may take.
     pub memory: MemoryQuota,
 }
 
 /// Stands for an admitted command in the pending bytes, and holds its memory.
-struct Admission {
+pub(super) struct Admission {
     pending_bytes: Arc<AtomicUsize>,
     bytes: usize,
     memory: Option<MemoryLease>,
@@ -110,7 +114,7 @@ impl Drop for Admission {
 
 impl Admission {
     /// The work of a command, which counts as under way until its end.
-    async fn cover<T>(
+    pub(super) async fn cover<T>(
         self,
         kind: &'static str,
         work: impl Future<Output = Result<T>>,
@@ -134,14 +138,14 @@ fn gauge(bytes: usize) -> i64 {
 }
 
 /// Latches of one command; gives them up and wakes the next when dropped, wherever the command stands.
-struct LatchGuard {
+pub(super) struct LatchGuard {
     latches: Arc<Latches<Waker>>,
     set: LatchSet,
     id: u64,
 }
 
 impl LatchGuard {
-    async fn acquire(latches: &Arc<Latches<Waker>>, set: LatchSet, id: u64) -> Self {
+    pub(super) async fn acquire(latches: &Arc<Latches<Waker>>, set: LatchSet, id: u64) -> Self {
         let mut guard = Self {
             latches: Arc::clone(latches),
             set,
@@ -157,6 +161,21 @@ impl LatchGuard {
             // An error means that the waker was dropped unsent; asking again is right in any case.
             let _ = woken.await;
         }
+    }
+
+    /// Gives the latch of `key` away, to be held under `id`. Nothing when it is not held.
+    pub(super) fn split_off(&mut self, key: &[u8], id: u64) -> Option<Self> {
+        let set = self.latches.split_off(&mut self.set, self.id, key, id)?;
+        Some(Self {
+            latches: Arc::clone(&self.latches),
+            set,
+            id,
+        })
+    }
+
+    /// Whether the latch of `key` is held.
+    pub(super) fn covers(&self, key: &[u8]) -> bool {
+        self.latches.covers(&self.set, key)
     }
 }
 
@@ -182,13 +201,21 @@ struct Envelope {
 impl<E: Engine, L: LockManager> Scheduler<E, L> {
     /// A scheduler over `parts`.
     pub fn new(parts: SchedulerParts<E, L>, config: &Config) -> Self {
-        Self {
+        let Runtime {
+            clock,
+            timer,
+            spawner,
+            ..
+        } = parts.runtime;
+        let waits = LockWaits::new(&lock_manager::Config::default(), timer, spawner);
+        let this = Self {
             shared: Arc::new(Shared {
                 engine: parts.engine,
                 lock_manager: parts.lock_manager,
                 concurrency_manager: parts.concurrency_manager,
                 pool: parts.pool,
-                clock: parts.clock,
+                clock,
+                waits,
                 latches: Arc::new(Latches::new(config.scheduler_concurrency)),
                 causal_ts: OnceLock::new(),
                 next_id: AtomicU64::new(0),
@@ -197,7 +224,10 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 memory: parts.memory,
                 limits: Limits::new(config),
             }),
-        }
+        };
+        let listener: Weak<Shared<E, L>> = Arc::downgrade(&this.shared);
+        this.shared.lock_manager.listen(listener);
+        this
     }
 
     /// Takes over how many bytes of commands may be under way, and how large one may be.
@@ -205,6 +235,16 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         self.shared.limits.reconfigure(config);
         let limit = &self.shared.pending_bytes_limit;
         limit.store(config.pending_write_bytes(), Ordering::Relaxed);
+    }
+
+    /// Takes over how pessimistic transactions lock and wait.
+    pub(crate) fn reconfigure_waits(&self, config: &lock_manager::Config) {
+        self.shared.waits.reconfigure(config);
+    }
+
+    /// A number for the holder of latches.
+    pub(super) fn next_id(&self) -> u64 {
+        self.shared.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Bytes of commands admitted and not finished.
@@ -326,7 +366,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
     }
 
     /// Counts a command of `bytes` as under way, or refuses it.
-    fn admit(&self, kind: &'static str, bytes: usize) -> Result<Admission> {
+    pub(super) fn admit(&self, kind: &'static str, bytes: usize) -> Result<Admission> {
         metrics::COMMAND_TOTAL.with_label_values(&[kind]).inc();
         let before = self.shared.pending_bytes.fetch_add(bytes, Ordering::AcqRel);
         metrics::WRITING_BYTES.add(gauge(bytes));
@@ -388,7 +428,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             started,
             tracker,
         } = env;
-        let guard = self
+        let mut guard = self
             .latch(kind, latches, started, &deadline, &tracker)
             .await?;
         let before_snapshot = self.shared.clock.now();
@@ -434,8 +474,9 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             };
             self.write(kind, ctx, data, &deadline, &tracker).await?;
         }
+        self.wake_waiters(&mut guard, &released);
         drop(guard);
-        self.finish(kind, started, released);
+        self.observe(kind, started);
         Ok(output)
     }
 
@@ -465,11 +506,11 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         };
         self.write(kind, ctx, data, &deadline, &tracker).await?;
         drop(guard);
-        self.finish(kind, started, Vec::new());
+        self.observe(kind, started);
         Ok(())
     }
 
-    async fn latch(
+    pub(super) async fn latch(
         &self,
         kind: &'static str,
         latches: LatchSet,
@@ -479,8 +520,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
     ) -> Result<LatchGuard> {
         // A command that is too late already must not keep others from their keys.
         deadline.check(&self.shared.clock)?;
-        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let guard = LatchGuard::acquire(&self.shared.latches, latches, id).await;
+        let guard = LatchGuard::acquire(&self.shared.latches, latches, self.next_id()).await;
         let waited = self.shared.clock.now().saturating_duration_since(started);
         metrics::LATCH_WAIT
             .with_label_values(&[kind])
@@ -509,7 +549,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         Ok(())
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         kind: &'static str,
         ctx: Context,
@@ -534,10 +574,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         written.map_err(Error::from)
     }
 
-    fn finish(&self, kind: &'static str, started: Instant, released: Vec<ReleasedLock>) {
-        if !released.is_empty() && self.shared.lock_manager.has_waiters() {
-            self.shared.lock_manager.on_released(released);
-        }
+    /// Notes how long a command took.
+    pub(super) fn observe(&self, kind: &'static str, started: Instant) {
         let took = self.shared.clock.now().saturating_duration_since(started);
         metrics::COMMAND_DURATION
             .with_label_values(&[kind])

@@ -12,7 +12,7 @@ use engine_mem::MemEngine;
 use futures::{FutureExt, Stream};
 use kv::{Engine, LocalEngine, LocalSnapshot, SnapshotContext, Subscribed, WriteData, WriteEvent};
 use kvproto::kvrpcpb::{CommandPri, Context};
-use lock_manager::NoWaiters;
+use lock_manager::NoDetector;
 use online_config::ReadableSize;
 use runtime::{Instant, Stepper, VirtualClock};
 use storage::{CasRequest, Config, Error, RawScanRequest, Storage};
@@ -75,7 +75,7 @@ impl Engine for SlowEngine {
 
 struct Scene {
     stepper: Stepper,
-    storage: Storage<SlowEngine, NoWaiters, ApiV1>,
+    storage: Storage<SlowEngine, NoDetector, ApiV1>,
     served: Arc<Mutex<Vec<Served>>>,
 }
 
@@ -101,7 +101,7 @@ impl Scene {
         let pool = |name: &str| yatp::Builder::new(name).build_stepped_in_order(&stepper);
         let storage = Storage::new(
             engine,
-            NoWaiters,
+            NoDetector,
             ConcurrencyManager::new(TimeStamp::zero()),
             &runtime,
             pool("read"),

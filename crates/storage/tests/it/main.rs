@@ -8,6 +8,7 @@ mod driver;
 mod get_runs;
 mod golden;
 mod limits;
+mod lock_wait;
 mod model;
 mod raw_cas;
 mod raw_model;

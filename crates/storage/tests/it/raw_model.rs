@@ -80,7 +80,7 @@ impl<K: KvEngine, F: KvFormat> History<K, F> {
         self.world.stepper.clock().unix_millis() / 1000
     }
 
-    fn storage(&self) -> &Storage<kv::LocalEngine<K>, lock_manager::NoWaiters, F> {
+    fn storage(&self) -> &Storage<kv::LocalEngine<K>, lock_manager::Detector, F> {
         &self.world.storage
     }
 

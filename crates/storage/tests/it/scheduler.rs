@@ -1,18 +1,14 @@
 //! The life of a command: admission, latches, deadline, limits, and clients that go away.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api_version::ApiV1;
-use concurrency_manager::ConcurrencyManager;
 use engine_mem::MemEngine;
 use engine_traits::{Cf, Peekable};
 use futures::FutureExt as _;
 use futures::future::join_all;
 use kvproto::kvrpcpb;
-use lock_manager::{LockManager, ReleasedLock};
 use online_config::ReadableSize;
-use storage::{BatchRollback, Commit, Config, Error, Prewrite, ResolveLock, Storage};
+use storage::{Commit, Config, Error, Prewrite, ResolveLock};
 use txn_types::{Key, TimeStamp};
 
 use crate::driver::{World, tracker};
@@ -289,84 +285,6 @@ fn one_seed_gives_one_trace() {
     assert_eq!(trace(5), trace(5));
     let winners: std::collections::HashSet<_> = (0..20).map(|seed| trace(seed).1).collect();
     assert!(winners.len() > 1, "seeds must lead to different orders");
-}
-
-/// Remembers what it hears, and whether the lock was really gone by then.
-#[derive(Clone)]
-struct Listener {
-    engine: MemEngine,
-    heard: Arc<Mutex<Vec<ReleasedLock>>>,
-}
-
-impl LockManager for Listener {
-    fn on_released(&self, released: Vec<ReleasedLock>) {
-        for lock in &released {
-            let key = keys::data_key(lock.key.as_encoded());
-            assert!(
-                self.engine.get(Cf::Lock, &key).unwrap().is_none(),
-                "told before it is gone"
-            );
-        }
-        self.heard.lock().unwrap().extend(released);
-    }
-
-    fn has_waiters(&self) -> bool {
-        true
-    }
-}
-
-#[test]
-fn released_locks_are_told_after_the_write() {
-    let world = World::new(1);
-    let listener = Listener {
-        engine: world.engine.clone(),
-        heard: Arc::default(),
-    };
-    let pool = |name: &str| yatp::Builder::new(name).build_stepped(&world.stepper);
-    let storage: Storage<_, _, ApiV1> = Storage::new(
-        world.storage.engine().clone(),
-        listener.clone(),
-        ConcurrencyManager::new(TimeStamp::zero()),
-        &world.stepper.runtime(),
-        pool("read-2"),
-        pool("sched-2"),
-        &Config::default(),
-    );
-    let keys: [&[u8]; 3] = [b"a", b"b", b"c"];
-    let ctx = || world.context();
-    world
-        .run(storage.sched_txn_command(prewrite(ctx(), 10, &keys, b"v"), tracker()))
-        .unwrap();
-    assert!(listener.heard.lock().unwrap().is_empty());
-    world
-        .run(storage.sched_txn_command(commit(ctx(), 10, 20, &keys[..1]), tracker()))
-        .unwrap();
-    // A failed command releases nothing, whatever it had collected.
-    let failing = commit(ctx(), 10, 20, &[b"b", b"unknown"]);
-    world
-        .run(storage.sched_txn_command(failing, tracker()))
-        .unwrap_err();
-    let mut req = kvrpcpb::BatchRollbackRequest::default();
-    req.set_context(ctx());
-    req.set_start_version(10);
-    req.set_keys(vec![b"b".to_vec()].into());
-    let rollback = BatchRollback::try_from(req).unwrap();
-    world
-        .run(storage.sched_txn_command(rollback, tracker()))
-        .unwrap();
-    let heard: Vec<_> = listener
-        .heard
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|lock| {
-            (
-                lock.key.to_raw().unwrap(),
-                lock.commit_ts.map(TimeStamp::into_inner),
-            )
-        })
-        .collect();
-    assert_eq!(heard, [(b"a".to_vec(), Some(20)), (b"b".to_vec(), None)]);
 }
 
 /// Fail points belong to the whole process, so `cargo xtask test` runs these by themselves.

@@ -5,6 +5,7 @@ use kv::Snapshot;
 use mvcc::{MvccTxn, PendingLock, Result, SnapshotReader, Statistics};
 use txn_types::{Key, LockValue};
 
+pub mod acquire_pessimistic_lock;
 pub mod assertion;
 pub mod check_txn_status;
 pub mod commit;

@@ -4,25 +4,31 @@
 //! does. The decision then relies on both.
 //! Must never: share state between commands, or decide outside `process_write`.
 
+mod acquire_pessimistic_lock;
 mod batch_rollback;
 mod check_txn_status;
 mod cleanup;
 mod commit;
+mod pessimistic_rollback;
 mod prewrite;
 mod resolve_lock;
 mod resolve_lock_batch;
 mod resolve_lock_lite;
 mod txn_heart_beat;
 
+pub use acquire_pessimistic_lock::{AcquirePessimisticLock, PessimisticLocked};
+pub(super) use acquire_pessimistic_lock::{Granted, KIND as ACQUIRE_KIND, LockDecision};
 pub use batch_rollback::BatchRollback;
 pub use check_txn_status::CheckTxnStatus;
 pub use cleanup::{Cleanup, CleanupResult};
 pub use commit::Commit;
+pub use pessimistic_rollback::PessimisticRollback;
 pub use prewrite::{Prewrite, PrewriteResult};
 pub use resolve_lock::ResolveLock;
 pub use resolve_lock_lite::ResolveLockLite;
 pub use txn_heart_beat::TxnHeartBeat;
 
+pub use super::actions::acquire_pessimistic_lock::KeyLocked;
 pub use super::actions::check_txn_status::TxnStatus;
 
 use kvproto::kvrpcpb;

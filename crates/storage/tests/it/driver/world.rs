@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use api_version::{ApiV1, ApiVersion, KvFormat};
 use concurrency_manager::ConcurrencyManager;
@@ -14,7 +15,7 @@ use engine_traits::{
 use futures::FutureExt;
 use kv::{Engine, LocalEngine, LocalRegion, SnapshotContext};
 use kvproto::{kvrpcpb, metapb};
-use lock_manager::NoWaiters;
+use lock_manager::{Detector, DetectorLimits};
 use runtime::Stepper;
 use storage::{CausalTs, Config, Storage, TsoSource, expiry_filter};
 use tracker::TrackerHandle;
@@ -26,7 +27,7 @@ use super::show;
 pub(crate) struct World<K: KvEngine = MemEngine, F: KvFormat = ApiV1> {
     pub(crate) stepper: Stepper,
     pub(crate) engine: K,
-    pub(crate) storage: Storage<LocalEngine<K>, NoWaiters, F>,
+    pub(crate) storage: Storage<LocalEngine<K>, Detector, F>,
     pub(crate) region: LocalRegion,
 }
 
@@ -63,7 +64,7 @@ impl<K: KvEngine, F: KvFormat> World<K, F> {
         let pool = |name: &str| yatp::Builder::new(name).threads(2).build_stepped(&stepper);
         let mut storage = Storage::new(
             local,
-            NoWaiters,
+            detector(&runtime),
             ConcurrencyManager::new(TimeStamp::zero()),
             &runtime,
             pool("read"),
@@ -191,4 +192,14 @@ pub(crate) fn local_region() -> LocalRegion {
 /// A fresh account, for calls whose cost nobody looks at.
 pub(crate) fn tracker() -> TrackerHandle {
     TrackerHandle::default()
+}
+
+/// The detector of the only store.
+pub(crate) fn detector(runtime: &runtime::Runtime) -> Detector {
+    let limits = DetectorLimits {
+        wait_ttl: Duration::from_secs(1),
+        max_graph_bytes: 64 << 20,
+        max_queued: 1,
+    };
+    Detector::alone(limits, runtime)
 }
