@@ -1,12 +1,17 @@
-//! `max_ts` and its limit: two atomics shared by every handle of a store.
-//! Must never: block, lower `max_ts`, or let `u64::MAX` in.
+//! `max_ts` and its limit, two atomics shared by every handle of a store, and the table of locks under way.
+//! Must never: lower `max_ts`, or let `u64::MAX` in.
 #![doc = include_str!("../README.md")]
+
+mod lock_table;
+
+pub use lock_table::MemoryLock;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use txn_types::TimeStamp;
+use lock_table::LockTable;
+use txn_types::{Key, TimeStamp};
 
 /// A timestamp beyond what the placement driver can have handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,9 +42,38 @@ struct Shared {
     /// Zero: no limit known yet.
     limit: AtomicU64,
     action: InvalidMaxTsAction,
+    locks: LockTable,
 }
 
-/// A handle on the store's `max_ts`; clones share it.
+/// Keeps a published lock in the table; it goes when this is dropped.
+///
+/// To be dropped after the write is applied, or has failed, and before the latch of the key is given up.
+#[derive(Debug)]
+pub struct LockGuard {
+    shared: Arc<Shared>,
+    key: Arc<Key>,
+}
+
+impl LockGuard {
+    /// Which key.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The transaction will commit at `ts` or later.
+    pub fn raise_min_commit_ts(&self, ts: TimeStamp) {
+        self.shared.locks.raise_min_commit_ts(&self.key, ts);
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        self.shared.locks.remove(&self.key);
+    }
+}
+
+/// A handle on the store's `max_ts` and its locks under way; clones share them.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyManager {
     shared: Arc<Shared>,
@@ -63,6 +97,7 @@ impl ConcurrencyManager {
                 max_ts: AtomicU64::new(initial.into_inner()),
                 limit: AtomicU64::new(0),
                 action,
+                locks: LockTable::default(),
             }),
         }
     }
@@ -108,6 +143,56 @@ impl ConcurrencyManager {
         Ok(())
     }
 
+    /// Publishes the lock that `lock` makes of the current `max_ts`, unless it makes none. The caller holds the latch
+    /// of `key`, and no lock of it is in the table.
+    ///
+    /// Every read either has raised `max_ts` before `lock` sees it, or finds the lock.
+    ///
+    /// # Panics
+    /// When a lock of the key is in the table: two commands have run on one key, and their writes could be mixed up.
+    pub fn publish(
+        &self,
+        key: &Key,
+        lock: impl FnOnce(TimeStamp) -> Option<MemoryLock>,
+    ) -> Option<LockGuard> {
+        let published = self.shared.locks.publish(key, || lock(self.max_ts()))?;
+        Some(LockGuard {
+            shared: Arc::clone(&self.shared),
+            key: published,
+        })
+    }
+
+    /// Lets `check` judge the lock under way on `key`, if there is one. A read has raised `max_ts` before. `check`
+    /// must be quick: writers wait for it.
+    pub fn check_key<E>(
+        &self,
+        key: &Key,
+        check: impl FnOnce(&MemoryLock) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.shared.locks.check_key(key, check)
+    }
+
+    /// Lets `check` judge the locks under way in `[start, end)`, in key order, up to the first error. An absent bound
+    /// is open.
+    pub fn check_range<E>(
+        &self,
+        start: Option<&Key>,
+        end: Option<&Key>,
+        check: impl FnMut(&Key, &MemoryLock) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.shared.locks.check_range(start, end, check)
+    }
+
+    /// The earliest start of a transaction with a lock under way. To be asked after raising `max_ts`.
+    pub fn min_start_ts(&self) -> Option<TimeStamp> {
+        self.shared.locks.min_start_ts()
+    }
+
+    /// Locks under way.
+    pub fn locks_under_way(&self) -> usize {
+        self.shared.locks.len()
+    }
+
     /// Sets the limit: the latest TSO known to the store plus the allowed drift. It never goes back.
     pub fn set_max_ts_limit(&self, limit: TimeStamp) {
         if !limit.is_max() {
@@ -120,7 +205,83 @@ impl ConcurrencyManager {
 
 #[cfg(test)]
 mod tests {
+    use txn_types::{Lock, LockType};
+
     use super::*;
+
+    fn lock(start: u64, max_ts: TimeStamp) -> MemoryLock {
+        let mut lock = Lock::new(LockType::Put, b"p".to_vec(), ts(start), 3000);
+        lock.min_commit_ts = max_ts.next();
+        MemoryLock::of(&lock, false)
+    }
+
+    fn key(name: &str) -> Key {
+        Key::from_raw(name.as_bytes())
+    }
+
+    fn in_range(cm: &ConcurrencyManager, start: Option<&str>, end: Option<&str>) -> String {
+        let mut found = String::new();
+        let (start, end) = (start.map(key), end.map(key));
+        let collect = |key: &Key, _: &MemoryLock| {
+            found.push_str(&String::from_utf8(key.to_raw().unwrap()).unwrap());
+            Ok::<_, ()>(())
+        };
+        cm.check_range(start.as_ref(), end.as_ref(), collect)
+            .unwrap();
+        found
+    }
+
+    #[test]
+    fn a_lock_is_found_until_its_guard_is_dropped() {
+        let cm = ConcurrencyManager::new(ts(50));
+        let guard = cm.publish(&key("k"), |max| Some(lock(10, max))).unwrap();
+        let found = cm.check_key(&key("k"), |found| Err(found.lock.min_commit_ts));
+        assert_eq!(found, Err(ts(51)));
+        guard.raise_min_commit_ts(ts(70));
+        guard.raise_min_commit_ts(ts(60));
+        let found = cm.check_key(&key("k"), |found| Err(found.lock.min_commit_ts));
+        assert_eq!(found, Err(ts(70)));
+        assert_eq!(cm.check_key(&key("j"), |_| Err(())), Ok(()));
+        assert_eq!(cm.locks_under_way(), 1);
+        drop(guard);
+        assert_eq!(cm.check_key(&key("k"), |_| Err(())), Ok(()));
+        assert_eq!(cm.locks_under_way(), 0);
+    }
+
+    #[test]
+    fn a_lock_that_is_not_made_leaves_nothing() {
+        let cm = ConcurrencyManager::new(ts(50));
+        assert!(cm.publish(&key("k"), |_| None).is_none());
+        assert_eq!(cm.locks_under_way(), 0);
+        assert!(cm.publish(&key("k"), |max| Some(lock(10, max))).is_some());
+    }
+
+    #[test]
+    fn a_range_check_sees_the_locks_of_the_range_only() {
+        let cm = ConcurrencyManager::new(ts(50));
+        let publish = |name, start| cm.publish(&key(name), |max| Some(lock(start, max)));
+        let _guards = [publish("b", 20), publish("d", 10), publish("f", 30)];
+        assert_eq!(in_range(&cm, None, None), "bdf");
+        assert_eq!(in_range(&cm, Some("b"), Some("d")), "b");
+        assert_eq!(in_range(&cm, Some("c"), None), "df");
+        assert_eq!(in_range(&cm, None, Some("c")), "b");
+        assert_eq!(in_range(&cm, Some("d"), Some("b")), "");
+        assert_eq!(cm.min_start_ts(), Some(ts(10)));
+        let mut judged = 0;
+        let first = cm.check_range(None, None, |_, found| {
+            judged += 1;
+            Err(found.lock.ts)
+        });
+        assert_eq!((first, judged), (Err(ts(20)), 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "the latches failed")]
+    fn two_locks_on_one_key_are_a_broken_latch() {
+        let cm = ConcurrencyManager::new(ts(50));
+        let _first = cm.publish(&key("k"), |max| Some(lock(10, max)));
+        let _second = cm.publish(&key("k"), |max| Some(lock(11, max)));
+    }
 
     fn ts(v: u64) -> TimeStamp {
         TimeStamp::from(v)
