@@ -1,6 +1,7 @@
 //! A storage over an engine in memory, driven one step at a time, and the scripts' view of it.
 
 mod parse;
+mod pessimistic;
 mod requests;
 mod show;
 mod world;

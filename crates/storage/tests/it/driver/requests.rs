@@ -25,6 +25,7 @@ impl<F: KvFormat> World<MemEngine, F> {
     /// Carries out one call of a script.
     pub(crate) fn call(&self, call: &Call) -> Lines {
         self.txn_call(call)
+            .or_else(|| self.pessimistic_call(call))
             .or_else(|| self.read_call(call))
             .or_else(|| self.raw_call(call))
             .or_else(|| self.setup_call(call))

@@ -169,6 +169,12 @@ pub(crate) fn lock_info(info: &LockInfo) -> String {
     if info.get_use_async_commit() {
         out.push_str(&format!(" async={}", list(info.get_secondaries())));
     }
+    if info.get_duration_to_last_update_ms() != 0 {
+        out.push_str(&format!(
+            " changed={}ms",
+            info.get_duration_to_last_update_ms()
+        ));
+    }
     for member in info.get_shared_lock_infos() {
         out.push_str(&format!(" [{}]", lock_info(member)));
     }
@@ -243,6 +249,40 @@ pub(crate) fn error(error: &Error) -> String {
         ),
         mvcc::Error::Committed { commit_ts, key, .. } => {
             format!("Committed key={} commit={}", bytes(key), ts(*commit_ts))
+        }
+        mvcc::Error::PessimisticLockRolledBack { start_ts, key } => format!(
+            "PessimisticLockRolledBack start={} key={}",
+            ts(*start_ts),
+            bytes(key)
+        ),
+        mvcc::Error::Deadlock {
+            start_ts,
+            lock_ts,
+            lock_key,
+            deadlock_key_hash,
+            wait_chain,
+        } => {
+            let step = |wait: &kvproto::deadlock::WaitForEntry| {
+                let by_hash = if wait.get_key_hash() == *deadlock_key_hash {
+                    "!"
+                } else {
+                    ""
+                };
+                format!(
+                    "{}>{} on {}{by_hash}",
+                    wait.get_txn(),
+                    wait.get_wait_for_txn(),
+                    bytes(wait.get_key())
+                )
+            };
+            let chain: Vec<_> = wait_chain.iter().map(step).collect();
+            format!(
+                "Deadlock start={} lock={} key={} chain={}",
+                ts(*start_ts),
+                ts(*lock_ts),
+                bytes(lock_key),
+                chain.join(", ")
+            )
         }
         mvcc::Error::LockTypeNotMatch { key, .. } => {
             format!("LockTypeNotMatch key={}", bytes(key))

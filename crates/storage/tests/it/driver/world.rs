@@ -1,5 +1,6 @@
 //! One storage, its engine and its stepper.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use engine_traits::{
     Cf, EngineIterator, IterOptions, Iterable, KvEngine, WriteBatch, WriteOptions,
 };
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use kv::{Engine, LocalEngine, LocalRegion, SnapshotContext};
 use kvproto::{kvrpcpb, metapb};
 use lock_manager::{Detector, DetectorLimits};
@@ -29,6 +31,8 @@ pub(crate) struct World<K: KvEngine = MemEngine, F: KvFormat = ApiV1> {
     pub(crate) engine: K,
     pub(crate) storage: Storage<LocalEngine<K>, Detector, F>,
     pub(crate) region: LocalRegion,
+    /// Lock requests of a script that wait, by name.
+    pub(super) pending: RefCell<Vec<(String, BoxFuture<'static, Vec<String>>)>>,
 }
 
 impl World<MemEngine> {
@@ -79,6 +83,7 @@ impl<K: KvEngine, F: KvFormat> World<K, F> {
             engine,
             storage,
             region,
+            pending: RefCell::default(),
         }
     }
 
