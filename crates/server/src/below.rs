@@ -1,7 +1,8 @@
 //! From what storage stands on to a storage in the format of the data.
 //!
 //! It is used once the data was found to be in that format: from then on compactions may drop what has
-//! expired. It starts nothing of its own; pools come from the node, which stops them.
+//! expired. It starts nothing of its own but the look of flow control at the engine; pools come from the node, which
+//! stops them.
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ impl<E: KvEngine> Below<E> {
         if let Some(filter) = storage::expiry_filter::<F>(&runtime.clock) {
             self.local.filter_compactions(Cf::Default, filter)?;
         }
+        let engine = self.local.kv_engine().clone();
         let storage = Storage::new(
             self.local,
             NoDetector,
@@ -46,6 +48,13 @@ impl<E: KvEngine> Below<E> {
             reads,
             commands,
             settings,
+        );
+        // It ends with the runtime, and holds the engine until then.
+        let watch = storage.flow_control().clone();
+        drop(
+            runtime
+                .spawner
+                .spawn(watch.watch(move || engine.write_pressure())),
         );
         Ok(if F::HAS_VERSIONS {
             storage.with_causal_ts(CausalTs::new(timestamps_of(self.pd), runtime))

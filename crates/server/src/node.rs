@@ -540,6 +540,11 @@ impl Parts {
         let storage = below.storage::<F>(reads, commands, &settings, &self.runtime)?;
         let changed = storage.clone();
         let keys = &[
+            "storage.flow-control.enable",
+            "storage.flow-control.hard-pending-compaction-bytes-limit",
+            "storage.flow-control.l0-files-threshold",
+            "storage.flow-control.memtables-threshold",
+            "storage.flow-control.soft-pending-compaction-bytes-limit",
             "storage.max-key-size",
             "storage.max-read-size",
             "storage.max-read-tasks-per-worker",

@@ -5,11 +5,21 @@
 //! fills one field, except where old clients look for a second one. Region errors and key errors
 //! never come together.
 
+use std::time::Duration;
+
 use kvproto::errorpb;
 use kvproto::kvrpcpb::{self, KeyError, MvccInfo};
 use storage::Error;
 
 use crate::message::Failure;
+
+/// When to come again if nobody knows how long it takes: requests in progress end within about that time.
+const BUSY_BACKOFF_MS: u64 = 100;
+
+/// At least one, which is a hint where zero is none.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}
 
 /// What a request for `region_id` that failed with `error` answers.
 pub fn failure(error: &Error, region_id: u64) -> Failure {
@@ -40,21 +50,27 @@ fn region_error(error: &Error, region_id: u64) -> Option<errorpb::Error> {
             return Some((**region_error).clone());
         }
         Error::SchedTooBusy => {
-            region_error
-                .mut_server_is_busy()
-                .set_reason("scheduler is busy".to_owned());
+            let busy = region_error.mut_server_is_busy();
+            busy.set_reason("scheduler is busy".to_owned());
+            busy.set_backoff_ms(BUSY_BACKOFF_MS);
         }
         Error::ReadPoolBusy { estimated_wait } => {
             let busy = region_error.mut_server_is_busy();
             busy.set_reason("estimated wait of the read pool is too long".to_owned());
             // A client that chooses among replicas compares these.
-            let millis = estimated_wait.as_millis().max(1);
+            let millis = millis(*estimated_wait);
             busy.set_estimated_wait_ms(u32::try_from(millis).unwrap_or(u32::MAX));
+            busy.set_backoff_ms(millis);
+        }
+        Error::FlowControl { reason, backoff } => {
+            let busy = region_error.mut_server_is_busy();
+            busy.set_reason(format!("scheduler is busy: {reason}"));
+            busy.set_backoff_ms(millis(*backoff));
         }
         Error::MemoryQuotaExceeded { .. } => {
-            region_error
-                .mut_server_is_busy()
-                .set_reason("memory quota exceeded".to_owned());
+            let busy = region_error.mut_server_is_busy();
+            busy.set_reason("memory quota exceeded".to_owned());
+            busy.set_backoff_ms(BUSY_BACKOFF_MS);
         }
         // Clients search the message of the first and the reason of the second.
         Error::Closed | Error::Kv(kv::Error::Closed) => {

@@ -48,6 +48,39 @@ pub struct MaxTsConfig {
     pub action_on_invalid_update: ActionOnInvalidUpdate,
 }
 
+/// The `[storage.flow-control]` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct FlowControlConfig {
+    /// Whether writers are slowed down one by one before the engine holds all of them back. Default: true. Without it
+    /// only the engine's own brakes are left, which stop everybody at once.
+    pub enable: bool,
+    /// Write buffers of a column family that wait to be flushed, from which writers are slowed down. Default: 5; where
+    /// it is less, half of what the engine bears counts (`rocksdb.*.max-write-buffer-number`). Above 0.
+    pub memtables_threshold: u64,
+    /// Files of a column family's level 0 from which writers are slowed down. Default: 20; at most 24, three quarters
+    /// of what the engine bears. Above 0. More lets bursts pass and makes reads slower meanwhile.
+    pub l0_files_threshold: u64,
+    /// Bytes of a column family that compactions have still to rewrite, from which writers are slowed down.
+    /// Default: 192 GiB.
+    pub soft_pending_compaction_bytes_limit: ReadableSize,
+    /// As many of them have new data refused with `server is busy`; commits and rollbacks go on. Default: 1 TiB. Above
+    /// `soft-pending-compaction-bytes-limit`.
+    pub hard_pending_compaction_bytes_limit: ReadableSize,
+}
+
+impl Default for FlowControlConfig {
+    fn default() -> Self {
+        Self {
+            enable: true,
+            memtables_threshold: 5,
+            l0_files_threshold: 20,
+            soft_pending_compaction_bytes_limit: ReadableSize::gb(192),
+            hard_pending_compaction_bytes_limit: ReadableSize::gb(1024),
+        }
+    }
+}
+
 /// The `[storage]` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -80,6 +113,8 @@ pub struct Config {
     pub max_read_tasks_per_worker: usize,
     /// Treatment of timestamps beyond TSO.
     pub max_ts: MaxTsConfig,
+    /// When writers are slowed down.
+    pub flow_control: FlowControlConfig,
 }
 
 impl Default for Config {
@@ -94,6 +129,7 @@ impl Default for Config {
             max_read_size: ReadableSize::mb(48),
             max_read_tasks_per_worker: 2000,
             max_ts: MaxTsConfig::default(),
+            flow_control: FlowControlConfig::default(),
         }
     }
 }
@@ -168,6 +204,34 @@ impl Config {
             self.max_read_tasks_per_worker.to_string(),
             "above 0".to_owned(),
         );
+        let flow = &self.flow_control;
+        for (key, threshold) in [
+            ("flow-control.memtables-threshold", flow.memtables_threshold),
+            ("flow-control.l0-files-threshold", flow.l0_files_threshold),
+        ] {
+            require(
+                threshold > 0,
+                key,
+                threshold.to_string(),
+                "above 0".to_owned(),
+            );
+        }
+        let (soft, hard) = (
+            flow.soft_pending_compaction_bytes_limit,
+            flow.hard_pending_compaction_bytes_limit,
+        );
+        require(
+            soft.0 > 0,
+            "flow-control.soft-pending-compaction-bytes-limit",
+            soft.to_string(),
+            "above 0".to_owned(),
+        );
+        require(
+            hard > soft,
+            "flow-control.hard-pending-compaction-bytes-limit",
+            hard.to_string(),
+            format!("above storage.flow-control.soft-pending-compaction-bytes-limit, {soft}"),
+        );
         if problems.is_empty() {
             Ok(())
         } else {
@@ -224,6 +288,13 @@ mod tests {
             max_write_size: ReadableSize(1),
             max_read_size: ReadableSize(0),
             max_read_tasks_per_worker: 0,
+            flow_control: FlowControlConfig {
+                memtables_threshold: 0,
+                l0_files_threshold: 0,
+                soft_pending_compaction_bytes_limit: ReadableSize(0),
+                hard_pending_compaction_bytes_limit: ReadableSize(0),
+                ..FlowControlConfig::default()
+            },
             ..Config::default()
         };
         let problems = config.validate().unwrap_err();
@@ -237,7 +308,11 @@ mod tests {
                 "max-key-size",
                 "max-write-size",
                 "max-read-size",
-                "max-read-tasks-per-worker"
+                "max-read-tasks-per-worker",
+                "flow-control.memtables-threshold",
+                "flow-control.l0-files-threshold",
+                "flow-control.soft-pending-compaction-bytes-limit",
+                "flow-control.hard-pending-compaction-bytes-limit"
             ]
         );
         assert_eq!(

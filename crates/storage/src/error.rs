@@ -29,6 +29,14 @@ pub enum Error {
         /// How long it would have waited.
         estimated_wait: Duration,
     },
+    /// The engine is too far behind with what follows a write; nothing was written.
+    #[error("scheduler is busy: {reason}")]
+    FlowControl {
+        /// With what it is behind.
+        reason: &'static str,
+        /// When a repetition may succeed.
+        backoff: Duration,
+    },
     /// The requests in progress take all the memory that they may.
     #[error("memory quota exceeded, capacity: {capacity}")]
     MemoryQuotaExceeded {

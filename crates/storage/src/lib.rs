@@ -7,6 +7,7 @@ mod config;
 mod deadline;
 mod destroy_range;
 mod error;
+mod flow_control;
 mod get_runs;
 mod limits;
 mod memory;
@@ -18,8 +19,9 @@ mod statistics;
 mod storage;
 pub mod txn;
 
-pub use config::{ActionOnInvalidUpdate, Config, ConfigProblem, MaxTsConfig};
+pub use config::{ActionOnInvalidUpdate, Config, ConfigProblem, FlowControlConfig, MaxTsConfig};
 pub use error::{Error, Result};
+pub use flow_control::FlowControl;
 pub use get_runs::{GetCommand, RawGetCommand, Room, RunConsumer};
 pub use limits::Limits;
 pub use memory::MemoryQuota;

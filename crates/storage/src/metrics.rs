@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 
 use prometheus::core::Collector;
 use prometheus::{
-    HistogramVec, IntCounterVec, IntGauge, exponential_buckets, register_histogram_vec,
-    register_int_counter_vec, register_int_gauge,
+    Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, exponential_buckets,
+    register_histogram, register_histogram_vec, register_int_counter_vec, register_int_gauge,
+    register_int_gauge_vec,
 };
 
 fn duration_buckets() -> Vec<f64> {
@@ -95,6 +96,54 @@ pub static SCAN_DETAILS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     )
 });
 
+/// Seconds that writes were held back, those that were not left out.
+pub static THROTTLE_DURATION: LazyLock<Histogram> = LazyLock::new(|| {
+    register_histogram!(
+        "tikv_scheduler_throttle_duration_seconds",
+        "Seconds that flow control held writes back.",
+        duration_buckets()
+    )
+    .expect("a series is registered once")
+});
+
+/// 1 for the column family on whose account writers are slowed down.
+pub static THROTTLE_CF: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!(
+        "tikv_scheduler_throttle_cf",
+        "Whether writers are slowed down on account of this column family.",
+        &["cf"]
+    )
+    .expect("a series is registered once")
+});
+
+/// What flow control did: `memtable`, `l0`, `pending_compaction_bytes` and `stall` when it began to slow writers down
+/// for that, `refuse` for each write that was refused.
+pub static THROTTLE_ACTION_TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "tikv_scheduler_throttle_action_total",
+        "Total number of actions of flow control.",
+        &["cf", "type"],
+    )
+});
+
+/// Bytes per second that writers may write; 0 while they are free.
+pub static THROTTLE_FLOW: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!(
+        "tikv_scheduler_throttle_flow",
+        "Bytes per second that flow control lets pass; 0 while writers are free."
+    )
+    .expect("a series is registered once")
+});
+
+/// Bytes per second that were written of late, as flow control sees them.
+pub static WRITE_FLOW: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!(
+        "tikv_scheduler_write_flow",
+        "Bytes per second that were written of late."
+    )
+    .expect("a series is registered once")
+});
+
 /// Every metric of this crate.
 pub fn all() -> Vec<&'static dyn Collector> {
     vec![
@@ -106,5 +155,10 @@ pub fn all() -> Vec<&'static dyn Collector> {
         &*LATCH_WAIT,
         &*COMMAND_DURATION,
         &*SCAN_DETAILS,
+        &*THROTTLE_DURATION,
+        &*THROTTLE_CF,
+        &*THROTTLE_ACTION_TOTAL,
+        &*THROTTLE_FLOW,
+        &*WRITE_FLOW,
     ]
 }

@@ -18,6 +18,7 @@ use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp};
 use yatp::Pool;
 
+use crate::flow_control::FlowControl;
 use crate::limits::{Limits, ReadBudget, check_key_range, invalid_range};
 use crate::memory::MemoryQuota;
 use crate::raw::CausalTs;
@@ -34,6 +35,7 @@ pub struct Storage<E, L, F> {
     pub(crate) limits: Arc<Limits>,
     pub(crate) reads: ReadPool,
     memory: MemoryQuota,
+    flow: FlowControl,
     format: PhantomData<F>,
 }
 
@@ -46,6 +48,7 @@ impl<E: Clone, L, F> Clone for Storage<E, L, F> {
             limits: Arc::clone(&self.limits),
             reads: self.reads.clone(),
             memory: self.memory.clone(),
+            flow: self.flow.clone(),
             format: PhantomData,
         }
     }
@@ -64,6 +67,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         config: &Config,
     ) -> Self {
         let memory = MemoryQuota::new(config.memory_quota_bytes());
+        let flow = FlowControl::new(config, runtime);
         let parts = SchedulerParts {
             engine: engine.clone(),
             lock_manager,
@@ -71,6 +75,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             pool: sched_pool,
             runtime: runtime.clone(),
             memory: memory.clone(),
+            flow: flow.clone(),
         };
         let clock = runtime.clock.clone();
         Self {
@@ -80,6 +85,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             limits: Arc::new(Limits::new(config)),
             reads: ReadPool::new(read_pool, config, clock, memory.clone()),
             memory,
+            flow,
             format: PhantomData,
         }
     }
@@ -103,11 +109,12 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     }
 
     /// Takes over what can change while requests run: the memory of requests in progress, the bytes of writes
-    /// under way, the reads that may wait, the sizes of keys, writes and answers. The caller has validated
-    /// `config`.
+    /// under way, the reads that may wait, the sizes of keys, writes and answers, the thresholds of flow control. The
+    /// caller has validated `config`.
     pub fn reconfigure(&self, config: &Config) {
         self.limits.reconfigure(config);
         self.memory.set_capacity(config.memory_quota_bytes());
+        self.flow.reconfigure(config);
         self.scheduler.reconfigure(config);
         self.reads.reconfigure(config);
     }
@@ -125,6 +132,11 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     /// The scheduler of write commands, for its figures.
     pub fn scheduler(&self) -> &Scheduler<E, L> {
         &self.scheduler
+    }
+
+    /// Holds writers back while the engine is behind, once it has somebody who looks: see [`FlowControl::watch`].
+    pub fn flow_control(&self) -> &FlowControl {
+        &self.flow
     }
 
     /// The memory of requests in progress, for its figures.

@@ -29,6 +29,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("server", &["ServerConfig"]),
     ("storage", &["StorageConfig", "storage::Config"]),
     ("storage.block-cache", &["BlockCacheConfig"]),
+    ("storage.flow-control", &["FlowControlConfig"]),
     ("storage.max-ts", &["MaxTsConfig"]),
     ("readpool.unified", &["UnifiedReadPoolConfig"]),
     ("raftstore", &["RaftstoreConfig"]),

@@ -171,6 +171,10 @@ fn errors() -> Vec<Error> {
         Error::ReadPoolBusy {
             estimated_wait: std::time::Duration::from_micros(12_345),
         },
+        Error::FlowControl {
+            reason: "too many level-0 files wait to be merged",
+            backoff: std::time::Duration::from_millis(1500),
+        },
         Error::MemoryQuotaExceeded { capacity: 1000 },
         Error::Closed,
         Error::DeadlineExceeded,
@@ -228,6 +232,7 @@ fn name(error: &Error) -> &'static str {
         Error::Kv(_) => "Kv",
         Error::SchedTooBusy => "SchedTooBusy",
         Error::ReadPoolBusy { .. } => "ReadPoolBusy",
+        Error::FlowControl { .. } => "FlowControl",
         Error::MemoryQuotaExceeded { .. } => "MemoryQuotaExceeded",
         Error::Closed => "Closed",
         Error::DeadlineExceeded => "DeadlineExceeded",
@@ -278,7 +283,7 @@ fn mvcc_name(error: &mvcc::Error) -> &'static str {
 }
 
 /// Variants that [`name`] and [`mvcc_name`] know.
-const VARIANTS: usize = 44;
+const VARIANTS: usize = 45;
 
 #[test]
 fn every_variant_is_written_out() {

@@ -83,12 +83,12 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         tracker: TrackerHandle,
     ) -> Result<oneshot::Receiver<Result<PessimisticLocked>>> {
         request.validate(&self.shared.limits)?;
-        let admission = self.admit(KIND, request.bytes())?;
+        let deadline = Deadline::of(&request.ctx, &self.shared.clock);
+        let admission = self.admit_held(KIND, request.bytes(), &deadline)?;
         let keys = request.keys.iter().map(|locked| locked.key.as_encoded());
         let latches = self.shared.latches.set_for(keys);
         let options = task_options(&request.ctx, request.start_ts.into_inner());
         let (answer, answered) = oneshot::channel();
-        let deadline = Deadline::of(&request.ctx, &self.shared.clock);
         let this = self.clone();
         let started = self.shared.clock.now();
         let work = async move {

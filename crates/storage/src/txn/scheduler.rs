@@ -2,6 +2,7 @@
 //!
 //! 1. *Admission* happens on the caller: above the limit of pending bytes, or of the memory of all requests, a command
 //!    is refused, so nothing queues without bound.
+//!    One that flow control holds back waits before everything else, while it holds nothing.
 //! 2. The rest is one task on the scheduler's pool. It owns the command; the caller holds only the receiving end of
 //!    a channel. A client that goes away drops that end, and the task runs on to its end: no latch is lost, no
 //!    command is half-run. A blind write has nothing to read or decide: its caller polls it, and the pool takes it
@@ -38,6 +39,7 @@ use super::command::{Stamp, WriteCommand, WriteContext, WriteResult};
 use super::latch::{LatchSet, Latches};
 use super::lock_waits::LockWaits;
 use crate::deadline::Deadline;
+use crate::flow_control::{self, FlowControl, Hold};
 use crate::limits::Limits;
 use crate::memory::{MemoryLease, MemoryQuota, REQUEST_OVERHEAD};
 use crate::raw::CausalTs;
@@ -64,6 +66,7 @@ pub(super) struct Shared<E, L> {
     pending_bytes: Arc<AtomicUsize>,
     pending_bytes_limit: AtomicUsize,
     memory: MemoryQuota,
+    flow: FlowControl,
     pub(super) limits: Limits,
 }
 
@@ -94,6 +97,8 @@ pub struct SchedulerParts<E, L> {
     pub runtime: Runtime,
     /// What requests in progress may take.
     pub memory: MemoryQuota,
+    /// Holds writers back while the engine is behind.
+    pub flow: FlowControl,
 }
 
 /// Stands for an admitted command in the pending bytes, and holds its memory.
@@ -101,6 +106,7 @@ pub(super) struct Admission {
     pending_bytes: Arc<AtomicUsize>,
     bytes: usize,
     memory: Option<MemoryLease>,
+    hold: Hold,
 }
 
 impl Drop for Admission {
@@ -113,12 +119,13 @@ impl Drop for Admission {
 }
 
 impl Admission {
-    /// The work of a command, which counts as under way until its end.
+    /// The work of a command, which counts as under way until its end, the time that it is held back included.
     pub(super) async fn cover<T>(
-        self,
+        mut self,
         kind: &'static str,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
+        std::mem::take(&mut self.hold).over().await;
         let result = work.await;
         drop(self);
         let stage = match &result {
@@ -222,6 +229,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 pending_bytes: Arc::new(AtomicUsize::new(0)),
                 pending_bytes_limit: AtomicUsize::new(config.pending_write_bytes()),
                 memory: parts.memory,
+                flow: parts.flow,
                 limits: Limits::new(config),
             }),
         };
@@ -300,7 +308,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 ..self.envelope(C::KIND, ctx, latches, tracker)
             };
             let this = self.clone();
-            self.spawn(C::KIND, bytes, options, move || async move {
+            self.spawn(C::KIND, bytes, (options, &deadline), move || async move {
                 this.execute(envelope, command).await
             })
         });
@@ -319,7 +327,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
     ) -> impl Future<Output = Result<()>> + Send + 'static + use<E, L> {
         let options = task_options(&ctx, 0);
         let bytes = modifies.iter().map(Modify::size).sum();
-        let admission = match self.admit(kind, bytes) {
+        let deadline = Deadline::of(&ctx, &self.shared.clock);
+        let admission = match self.admit_held(kind, bytes, &deadline) {
             Ok(admission) => admission,
             Err(error) => return Either::Left(ready(Err(error))),
         };
@@ -344,7 +353,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         T: Send + 'static,
         Fut: Future<Output = Result<T>> + Send + 'static,
     {
-        answer(self.spawn(kind, SERIES_BYTES, task_options(ctx, 0), move || work))
+        let run_as = (task_options(ctx, 0), &Deadline::of(ctx, &self.shared.clock));
+        answer(self.spawn(kind, SERIES_BYTES, run_as, move || work))
     }
 
     fn envelope(
@@ -366,7 +376,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
     }
 
     /// Counts a command of `bytes` as under way, or refuses it.
-    pub(super) fn admit(&self, kind: &'static str, bytes: usize) -> Result<Admission> {
+    fn admit(&self, kind: &'static str, bytes: usize) -> Result<Admission> {
         metrics::COMMAND_TOTAL.with_label_values(&[kind]).inc();
         let before = self.shared.pending_bytes.fetch_add(bytes, Ordering::AcqRel);
         metrics::WRITING_BYTES.add(gauge(bytes));
@@ -375,6 +385,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             pending_bytes: Arc::clone(&self.shared.pending_bytes),
             bytes,
             memory: None,
+            hold: Hold::default(),
         };
         // Compared before this command counts: one that is larger than the limit alone must have its turn too.
         let memory = if before >= self.shared.pending_bytes_limit.load(Ordering::Relaxed) {
@@ -394,12 +405,26 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         }
     }
 
+    /// Counts a command, and learns how long flow control holds it back.
+    pub(super) fn admit_held(
+        &self,
+        kind: &'static str,
+        bytes: usize,
+        deadline: &Deadline,
+    ) -> Result<Admission> {
+        let mut admission = self.admit(kind, bytes)?;
+        let refused = |_: &Error| metrics::TOO_BUSY_TOTAL.with_label_values(&[kind]).inc();
+        let hold = self.shared.flow.reserve(kind, bytes, deadline);
+        admission.hold = hold.inspect_err(refused)?;
+        Ok(admission)
+    }
+
     /// Runs `work` on the pool, if it is admitted.
     fn spawn<T, F, Fut>(
         &self,
         kind: &'static str,
         bytes: usize,
-        options: TaskOptions,
+        (options, deadline): (TaskOptions, &Deadline),
         work: F,
     ) -> Result<oneshot::Receiver<Result<T>>>
     where
@@ -407,7 +432,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T>> + Send + 'static,
     {
-        let work = self.admit(kind, bytes)?.cover(kind, work());
+        let options = flow_control::order(kind, options);
+        let work = self.admit_held(kind, bytes, deadline)?.cover(kind, work());
         let (sender, receiver) = oneshot::channel();
         let task = async move {
             let _ = sender.send(work.await);
