@@ -139,6 +139,13 @@ pub trait Snapshot: Clone + Send + Sync + 'static {
     /// The term in which it was taken, for [`WriteData::term`]. `None` where there are no terms.
     fn term(&self) -> Option<NonZeroU64>;
 
+    /// Whether `max_ts` of this store is above everything that was read from the region elsewhere. After an election
+    /// or a merge it takes an answer of the placement driver; before, nothing may choose a commit timestamp from it.
+    /// True where the region has never been elsewhere.
+    fn max_ts_synced(&self) -> bool {
+        true
+    }
+
     /// The pessimistic locks of the region that were not written, where it keeps any in memory. For those who may
     /// change a key they are locks like others; readers do not look at them.
     fn memory_locks(&self) -> Option<&SnapshotLocks> {

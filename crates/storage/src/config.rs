@@ -111,6 +111,9 @@ pub struct Config {
     /// Reads that may wait for each thread of the read pool; beyond it new ones get `scheduler is busy`.
     /// Default: 2000.
     pub max_read_tasks_per_worker: usize,
+    /// Whether the prewrite of an async or one-phase commit is answered as soon as its write cannot be lost, before it
+    /// is applied. Default: false. On where replication makes applying slow; one store alone gains nothing.
+    pub enable_async_apply_prewrite: bool,
     /// Treatment of timestamps beyond TSO.
     pub max_ts: MaxTsConfig,
     /// When writers are slowed down.
@@ -128,6 +131,7 @@ impl Default for Config {
             max_write_size: ReadableSize::mb(8),
             max_read_size: ReadableSize::mb(48),
             max_read_tasks_per_worker: 2000,
+            enable_async_apply_prewrite: false,
             max_ts: MaxTsConfig::default(),
             flow_control: FlowControlConfig::default(),
         }

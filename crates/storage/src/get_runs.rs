@@ -124,7 +124,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> PointRead<E, L, F> for GetCommand {
     fn prepare(&self, storage: &Storage<E, L, F>) -> Result<()> {
         let keys = std::slice::from_ref(&self.key);
         storage.check_read_keys(CommandKind::Get, &self.ctx, keys)?;
-        storage.raise_max_ts(CommandKind::Get.name(), &self.ctx, self.ts)
+        storage.raise_max_ts(CommandKind::Get.name(), &self.ctx, self.ts)?;
+        storage.check_memory_locks(&self.ctx, self.ts, keys)
     }
 
     fn read(&self, _: &Storage<E, L, F>, snapshot: E::Snap) -> Result<Option<ValueEntry>> {

@@ -11,6 +11,7 @@ mod flow_control;
 mod get_runs;
 mod limits;
 mod memory;
+mod memory_locks;
 pub mod metrics;
 pub mod raw;
 mod read_pool;
@@ -33,7 +34,7 @@ pub use reads::ScanOptions;
 pub use storage::Storage;
 pub use txn::command::{TxnCommand, WriteCommand};
 pub use txn::commands::{
-    AcquirePessimisticLock, BatchRollback, CheckTxnStatus, Cleanup, CleanupResult, Commit,
-    KeyLocked, PessimisticLocked, PessimisticRollback, Prewrite, PrewriteResult, ResolveLock,
-    TxnHeartBeat, TxnStatus,
+    AcquirePessimisticLock, BatchRollback, CheckSecondaryLocks, CheckTxnStatus, Cleanup,
+    CleanupResult, Commit, KeyLocked, PessimisticLocked, PessimisticRollback, Prewrite,
+    PrewriteResult, ResolveLock, SecondaryLocksStatus, TxnHeartBeat, TxnStatus,
 };

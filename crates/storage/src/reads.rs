@@ -1,7 +1,7 @@
 //! Transactional reads: single keys, batches, scans, locks, and the state of a key for debugging.
 //!
-//! The order in every read at a timestamp is: raise `max_ts`, take the snapshot, look at locks, look at records.
-//! Raising comes first so that a commit that chooses its own timestamp afterwards lands above the read.
+//! The order in every read at a timestamp is: raise `max_ts`, look at locks that are on their way to the engine, take
+//! the snapshot, look at locks, look at records. See [`crate::memory_locks`].
 //! Must never: raise `max_ts` for a read of the latest version or a stale read, or reserve memory for what a client
 //! claims to want.
 
@@ -131,6 +131,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         self.spawn_read(ticket, &tracker.clone(), async move {
             this.check_read_keys(CommandKind::BatchGet, &ctx, &keys)?;
             this.raise_max_ts(KIND, &ctx, ts)?;
+            this.check_memory_locks(&ctx, ts, &keys)?;
             let view = ReadView {
                 need_commit_ts,
                 ..read_view(&ctx, ts)
@@ -190,6 +191,8 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         self.spawn_read(ticket, &tracker.clone(), async move {
             let (lower, upper) = this.scan_bounds(&ctx, start, end, options.reverse)?;
             this.raise_max_ts(KIND, &ctx, ts)?;
+            let range = (lower.as_ref(), upper.as_ref());
+            this.check_memory_lock_range(&ctx, ts, range)?;
             if options.limit == 0 {
                 return Ok(Vec::new());
             }
@@ -288,6 +291,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
                 check_key_range(start, end.as_ref())?;
             }
             this.concurrency_manager.update_max_ts(max_version, KIND)?;
+            this.check_no_memory_locks(max_version, (start.as_ref(), end.as_ref()))?;
             let fill_cache = !ctx.get_not_fill_cache();
             let snapshot = this
                 .read_snapshot(ctx, max_version, Vec::new(), &tracker)

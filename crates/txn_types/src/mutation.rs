@@ -13,6 +13,8 @@ pub enum MutationOp {
     Delete,
     /// Lock the key without changing it.
     Lock,
+    /// Lock the key without changing it, beside others who do the same.
+    SharedLock,
     /// Write a value, provided that the key does not exist.
     Insert,
     /// Only make sure that the key does not exist.
@@ -38,7 +40,7 @@ impl MutationOp {
         match self {
             Self::Put | Self::Insert => Some(LockType::Put),
             Self::Delete => Some(LockType::Delete),
-            Self::Lock => Some(LockType::Lock),
+            Self::Lock | Self::SharedLock => Some(LockType::Lock),
             Self::CheckNotExists => None,
         }
     }

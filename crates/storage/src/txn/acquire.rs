@@ -159,6 +159,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let mut ctx = WriteContext {
             concurrency_manager: &shared.concurrency_manager,
             clock: &shared.clock,
+            txn_status: &shared.txn_status,
             statistics: &mut statistics,
         };
         let decided = attempt.request.decide(snapshot.clone(), &mut ctx);

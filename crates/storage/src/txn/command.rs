@@ -7,7 +7,7 @@
 use std::future::Future;
 
 use api_version::ApiVersion;
-use concurrency_manager::ConcurrencyManager;
+use concurrency_manager::{ConcurrencyManager, LockGuard};
 use kv::{Engine, Modify, Snapshot};
 use kvproto::kvrpcpb::Context;
 use lock_manager::{LockManager, ReleasedLock};
@@ -17,6 +17,7 @@ use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp};
 
 use super::scheduler::Scheduler;
+use super::status_cache::TxnStatusCache;
 use crate::{Result, limits::Limits};
 
 /// What a decision may use besides its snapshot.
@@ -25,6 +26,8 @@ pub struct WriteContext<'a> {
     pub concurrency_manager: &'a ConcurrencyManager,
     /// Tells when values expire.
     pub clock: &'a Clock,
+    /// Transactions that committed lately.
+    pub txn_status: &'a TxnStatusCache,
     /// Receives what the command's reads cost.
     pub statistics: &'a mut Statistics,
 }
@@ -47,6 +50,14 @@ pub struct WriteResult<T> {
     pub output: T,
     /// Locks that the changes remove.
     pub released: Vec<ReleasedLock>,
+    /// The changes commit a transaction that wrote no locks before.
+    pub one_pc: bool,
+    /// Start and commit timestamps of transactions that are known to be committed once the changes are applied.
+    pub committed: Vec<(TimeStamp, TimeStamp)>,
+    /// The answer may be given once the changes are bound to be applied.
+    pub at_commit: bool,
+    /// Locks that readers see until the changes are applied.
+    pub memory_locks: Vec<LockGuard>,
 }
 
 impl<T> WriteResult<T> {
@@ -56,6 +67,10 @@ impl<T> WriteResult<T> {
             modifies: Vec::new(),
             output,
             released: Vec::new(),
+            one_pc: false,
+            committed: Vec::new(),
+            at_commit: false,
+            memory_locks: Vec::new(),
         }
     }
 
@@ -64,8 +79,8 @@ impl<T> WriteResult<T> {
         let released = txn.take_released();
         Self {
             modifies: txn.into_modifies(),
-            output,
             released,
+            ..Self::unchanged(output)
         }
     }
 }
@@ -114,6 +129,11 @@ pub trait KeyedCommand: Send + 'static {
         reader: &mut SnapshotReader<S>,
         concurrency_manager: &ConcurrencyManager,
     ) -> Result<Self::Output>;
+
+    /// Where the transaction is committed, if the answer says so.
+    fn committed_at(&self, _output: &Self::Output) -> Option<TimeStamp> {
+        None
+    }
 }
 
 impl<C: KeyedCommand> WriteCommand for C {
@@ -144,9 +164,13 @@ impl<C: KeyedCommand> WriteCommand for C {
             ..
         } = self.target();
         let concurrency_manager = ctx.concurrency_manager;
-        decide(start_ts, snapshot, request, ctx, |txn, reader| {
+        let mut result = decide(start_ts, snapshot, request, ctx, |txn, reader| {
             self.decide(txn, reader, concurrency_manager)
-        })
+        })?;
+        if let Some(commit_ts) = self.committed_at(&result.output) {
+            result.committed.push((start_ts, commit_ts));
+        }
+        Ok(result)
     }
 }
 
@@ -172,6 +196,11 @@ pub trait WriteCommand: Send + 'static {
     /// Identifies the work for the pool's accounting; commands of one transaction share it.
     fn task_id(&self) -> u64 {
         0
+    }
+
+    /// Whether it may be answered once its write is bound to be applied, where the configuration allows that.
+    fn may_answer_at_commit(&self) -> bool {
+        false
     }
 
     /// Whether its puts get a version.

@@ -3,9 +3,13 @@
 
 mod acquire;
 pub mod actions;
+mod admission;
 mod carried;
 pub mod command;
 pub mod commands;
+mod early_answer;
 pub mod latch;
+mod latch_guard;
 mod lock_waits;
 pub mod scheduler;
+pub mod status_cache;

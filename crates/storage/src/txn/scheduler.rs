@@ -19,7 +19,7 @@
 //! outcome into a definite one.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use concurrency_manager::ConcurrencyManager;
@@ -34,18 +34,20 @@ use tracker::TrackerHandle;
 use txn_types::Key;
 use yatp::{Pool, Priority, TaskOptions};
 
+use super::admission::{Admission, gauge};
 use super::carried::Carried;
 use super::command::{Stamp, WriteCommand, WriteContext, WriteResult};
+use super::early_answer::{Early, write_and_tell};
 use super::latch::{LatchSet, Latches};
+pub(super) use super::latch_guard::{LatchGuard, Waker};
 use super::lock_waits::LockWaits;
+use super::status_cache::TxnStatusCache;
 use crate::deadline::Deadline;
 use crate::flow_control::{self, FlowControl, Hold};
 use crate::limits::Limits;
-use crate::memory::{MemoryLease, MemoryQuota, REQUEST_OVERHEAD};
+use crate::memory::{MemoryQuota, REQUEST_OVERHEAD};
 use crate::raw::CausalTs;
 use crate::{Config, Error, Result, metrics};
-
-pub(super) type Waker = oneshot::Sender<()>;
 
 /// What a series of commands holds in memory between two of them, roughly: one batch of locks.
 const SERIES_BYTES: usize = 32 * 1024;
@@ -60,6 +62,9 @@ pub(super) struct Shared<E, L> {
     pub(super) latches: Arc<Latches<Waker>>,
     /// Requests that wait for locks.
     pub(super) waits: LockWaits,
+    pub(super) txn_status: TxnStatusCache,
+    /// Whether prewrites that commit may be answered once their writes are bound to be applied.
+    async_apply_prewrite: AtomicBool,
     /// Where versions of raw keys come from; only where they have any.
     causal_ts: OnceLock<CausalTs>,
     next_id: AtomicU64,
@@ -101,100 +106,6 @@ pub struct SchedulerParts<E, L> {
     pub flow: FlowControl,
 }
 
-/// Stands for an admitted command in the pending bytes, and holds its memory.
-pub(super) struct Admission {
-    pending_bytes: Arc<AtomicUsize>,
-    bytes: usize,
-    memory: Option<MemoryLease>,
-    hold: Hold,
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.memory = None;
-        self.pending_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        metrics::WRITING_BYTES.sub(gauge(self.bytes));
-        metrics::CONTEXT_TOTAL.dec();
-    }
-}
-
-impl Admission {
-    /// The work of a command, which counts as under way until its end, the time that it is held back included.
-    pub(super) async fn cover<T>(
-        mut self,
-        kind: &'static str,
-        work: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        std::mem::take(&mut self.hold).over().await;
-        let result = work.await;
-        drop(self);
-        let stage = match &result {
-            Ok(_) => "done",
-            Err(error) => {
-                error.log_damage(kind);
-                "error"
-            }
-        };
-        metrics::STAGE_TOTAL.with_label_values(&[kind, stage]).inc();
-        result
-    }
-}
-
-fn gauge(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
-/// Latches of one command; gives them up and wakes the next when dropped, wherever the command stands.
-pub(super) struct LatchGuard {
-    latches: Arc<Latches<Waker>>,
-    set: LatchSet,
-    id: u64,
-}
-
-impl LatchGuard {
-    pub(super) async fn acquire(latches: &Arc<Latches<Waker>>, set: LatchSet, id: u64) -> Self {
-        let mut guard = Self {
-            latches: Arc::clone(latches),
-            set,
-            id,
-        };
-        loop {
-            let (waker, woken) = oneshot::channel();
-            let mut waker = Some(waker);
-            let mut token = || waker.take().unwrap_or_else(|| oneshot::channel().0);
-            if guard.latches.acquire(&mut guard.set, id, &mut token) {
-                return guard;
-            }
-            // An error means that the waker was dropped unsent; asking again is right in any case.
-            let _ = woken.await;
-        }
-    }
-
-    /// Gives the latch of `key` away, to be held under `id`. Nothing when it is not held.
-    pub(super) fn split_off(&mut self, key: &[u8], id: u64) -> Option<Self> {
-        let set = self.latches.split_off(&mut self.set, self.id, key, id)?;
-        Some(Self {
-            latches: Arc::clone(&self.latches),
-            set,
-            id,
-        })
-    }
-
-    /// Whether the latch of `key` is held.
-    pub(super) fn covers(&self, key: &[u8]) -> bool {
-        self.latches.covers(&self.set, key)
-    }
-}
-
-impl Drop for LatchGuard {
-    fn drop(&mut self) {
-        for waker in self.latches.release(&mut self.set, self.id) {
-            // A receiver that is gone belongs to a guard that was dropped, and its drop passes the latch on.
-            let _ = waker.send(());
-        }
-    }
-}
-
 /// What every command needs besides its decision.
 struct Envelope {
     kind: &'static str,
@@ -221,6 +132,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 lock_manager: parts.lock_manager,
                 concurrency_manager: parts.concurrency_manager,
                 pool: parts.pool,
+                txn_status: TxnStatusCache::new(clock.clone()),
+                async_apply_prewrite: AtomicBool::new(config.enable_async_apply_prewrite),
                 clock,
                 waits,
                 latches: Arc::new(Latches::new(config.scheduler_concurrency)),
@@ -243,6 +156,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         self.shared.limits.reconfigure(config);
         let limit = &self.shared.pending_bytes_limit;
         limit.store(config.pending_write_bytes(), Ordering::Relaxed);
+        let early = &self.shared.async_apply_prewrite;
+        early.store(config.enable_async_apply_prewrite, Ordering::Relaxed);
     }
 
     /// Takes over how pessimistic transactions lock and wait.
@@ -298,6 +213,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         command: C,
         tracker: TrackerHandle,
     ) -> impl Future<Output = Result<C::Output>> + Send + 'static + use<E, L, C> {
+        let allowed = self.shared.async_apply_prewrite.load(Ordering::Relaxed);
+        let (early, early_answer) = Early::new(&command, allowed);
         let admitted = command.validate(&self.shared.limits).and_then(|()| {
             let latches = self.shared.latches.set_for(command.keys());
             let options = task_options(command.context(), command.task_id());
@@ -309,10 +226,10 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             };
             let this = self.clone();
             self.spawn(C::KIND, bytes, (options, &deadline), move || async move {
-                this.execute(envelope, command).await
+                this.execute(envelope, command, early).await
             })
         });
-        answer(admitted)
+        early_answer.or(answer(admitted))
     }
 
     /// Writes what needs no decision, with a version if it is to have one, under the latches of `keys`. It begins with
@@ -445,7 +362,13 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         Ok(receiver)
     }
 
-    async fn execute<C: WriteCommand>(self, env: Envelope, command: C) -> Result<C::Output> {
+    /// The answer; none when it was given early.
+    async fn execute<C: WriteCommand>(
+        self,
+        env: Envelope,
+        command: C,
+        mut early: Early<C::Output>,
+    ) -> Result<Option<C::Output>> {
         let Envelope {
             kind,
             ctx,
@@ -475,6 +398,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let mut write_ctx = WriteContext {
             concurrency_manager: &self.shared.concurrency_manager,
             clock: &self.shared.clock,
+            txn_status: &self.shared.txn_status,
             statistics: &mut statistics,
         };
         let decided = command.process_write(snapshot, &mut write_ctx);
@@ -488,18 +412,31 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             mut modifies,
             output,
             released,
+            one_pc,
+            committed,
+            at_commit,
+            // Kept until the write has ended, and dropped before the latches.
+            memory_locks,
         } = decided?;
+        let mut output = Some(output);
 
         if !modifies.is_empty() {
             self.stamp(stamp, &mut modifies).await?;
             let data = WriteData {
                 modifies,
                 term,
-                one_pc: false,
+                one_pc,
                 deadline: deadline.at(),
             };
-            self.write(kind, ctx, data, &deadline, &tracker).await?;
+            let tell = || early.tell(&mut output);
+            let tell = at_commit.then_some(tell);
+            self.write_and(kind, ctx, data, (&deadline, &tracker), tell)
+                .await?;
         }
+        for (start_ts, commit_ts) in committed {
+            self.shared.txn_status.insert(start_ts, commit_ts);
+        }
+        drop(memory_locks);
         self.wake_waiters(&mut guard, &released);
         drop(guard);
         self.observe(kind, started);
@@ -583,6 +520,19 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         deadline: &Deadline,
         tracker: &TrackerHandle,
     ) -> Result<()> {
+        self.write_and(kind, ctx, data, (deadline, tracker), None::<fn()>)
+            .await
+    }
+
+    /// Writes, and calls `committed` as soon as the write is bound to be applied.
+    async fn write_and(
+        &self,
+        kind: &'static str,
+        ctx: Context,
+        data: WriteData,
+        (deadline, tracker): (&Deadline, &TrackerHandle),
+        committed: Option<impl FnOnce()>,
+    ) -> Result<()> {
         let limit = self.shared.limits.max_write_size();
         let size = data.size();
         if size > limit {
@@ -594,7 +544,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             .with_label_values(&[kind, "write"])
             .inc();
         let before = self.shared.clock.now();
-        let written = kv::write(&self.shared.engine, ctx, data).await;
+        let written = write_and_tell(&self.shared.engine, ctx, data, committed).await;
         let took = self.shared.clock.now().saturating_duration_since(before);
         crate::statistics::record_write(tracker, took);
         written.map_err(Error::from)

@@ -8,7 +8,7 @@ use kv::Snapshot;
 use mvcc::{Error, Result, SnapshotReader};
 use txn_types::{Assertion, Key, TimeStamp, Write, WriteType};
 
-use super::constraint::{NewestWrite, check_newer_version};
+use super::constraint::{ConflictRule, NewestWrite, check_newer_version};
 use super::raw_key;
 
 /// How much work assertions are worth.
@@ -43,16 +43,16 @@ pub enum Known {
     Nothing,
 }
 
-/// Checks the assertion of one mutation.
+/// Checks the assertion of one mutation. `conflicts` is the check that is made up for where it was skipped: its rule,
+/// and the primary key for its error.
 pub fn check_assertion<S: Snapshot>(
     reader: &mut SnapshotReader<S>,
     key: &Key,
-    assertion: Assertion,
-    level: AssertionLevel,
+    (assertion, level): (Assertion, AssertionLevel),
     known: &Known,
-    txn: (TimeStamp, &[u8]),
+    conflicts: (ConflictRule, &[u8]),
 ) -> Result<()> {
-    let (start_ts, primary) = txn;
+    let start_ts = reader.start_ts();
     if assertion == Assertion::None || level == AssertionLevel::Off {
         return Ok(());
     }
@@ -70,7 +70,8 @@ pub fn check_assertion<S: Snapshot>(
         return Ok(());
     }
     if matches!(known, Known::Nothing) {
-        check_newer_version(reader, key, start_ts, primary)?;
+        let (rule, primary) = conflicts;
+        check_newer_version(reader, key, primary, rule)?;
     }
     let (existing_commit_ts, existing_start_ts) = latest
         .map_or((TimeStamp::zero(), TimeStamp::zero()), |(ts, write)| {

@@ -9,6 +9,7 @@ pub mod acquire_pessimistic_lock;
 pub mod assertion;
 pub mod check_txn_status;
 pub mod commit;
+pub mod commit_mode;
 pub mod constraint;
 pub mod prewrite;
 pub mod rollback;

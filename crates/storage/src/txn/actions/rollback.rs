@@ -160,6 +160,30 @@ pub fn rollback_missing_lock<S: Snapshot>(
     Ok(MissingLockStatus::RollbackWritten)
 }
 
+/// Removes the transaction's own pessimistic lock from a key that is not its primary, and leaves a protected record,
+/// unless a record tells its fate already.
+pub fn rollback_pessimistic_secondary<S: Snapshot>(
+    txn: &mut MvccTxn,
+    reader: &mut SnapshotReader<S>,
+    key: &Key,
+) -> Result<MissingLockStatus> {
+    let start_ts = txn.start_ts;
+    let status = match reader.get_txn_commit_record(key)? {
+        TxnCommitRecord::None { overlapped } => {
+            collapse_previous(txn, reader, key, start_ts)?;
+            put_rollback_record(txn, key, start_ts, Protected::Yes, overlapped);
+            MissingLockStatus::RollbackWritten
+        }
+        // A stale request locked the key again after the transaction had ended.
+        determined => match determined.committed_at() {
+            Some(commit_ts) => MissingLockStatus::Committed(commit_ts),
+            None => MissingLockStatus::RolledBack,
+        },
+    };
+    txn.unlock(key.clone(), start_ts, None);
+    Ok(status)
+}
+
 /// Rolls the transaction back on `key`, whether its lock is there or not.
 ///
 /// `current_ts` guards a lock that is still alive; zero rolls back whatever its age.

@@ -91,4 +91,11 @@ impl KeyedCommand for CheckTxnStatus {
         };
         Ok(status)
     }
+
+    fn committed_at(&self, output: &TxnStatus) -> Option<TimeStamp> {
+        match output {
+            TxnStatus::Committed { commit_ts } => Some(*commit_ts),
+            _ => None,
+        }
+    }
 }

@@ -77,4 +77,11 @@ impl KeyedCommand for Cleanup {
             },
         )
     }
+
+    fn committed_at(&self, output: &CleanupResult) -> Option<TimeStamp> {
+        match output {
+            CleanupResult::Committed(commit_ts) => Some(*commit_ts),
+            CleanupResult::RolledBack => None,
+        }
+    }
 }

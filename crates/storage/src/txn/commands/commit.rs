@@ -79,4 +79,8 @@ impl KeyedCommand for Commit {
         }
         Ok(self.commit_ts)
     }
+
+    fn committed_at(&self, output: &TimeStamp) -> Option<TimeStamp> {
+        Some(*output)
+    }
 }

@@ -6,11 +6,13 @@
 
 mod acquire_pessimistic_lock;
 mod batch_rollback;
+mod check_secondary_locks;
 mod check_txn_status;
 mod cleanup;
 mod commit;
 mod pessimistic_rollback;
 mod prewrite;
+mod prewrite_request;
 mod resolve_lock;
 mod resolve_lock_batch;
 mod resolve_lock_lite;
@@ -19,6 +21,7 @@ mod txn_heart_beat;
 pub use acquire_pessimistic_lock::{AcquirePessimisticLock, PessimisticLocked};
 pub(super) use acquire_pessimistic_lock::{Granted, KIND as ACQUIRE_KIND, LockDecision};
 pub use batch_rollback::BatchRollback;
+pub use check_secondary_locks::{CheckSecondaryLocks, SecondaryLocksStatus};
 pub use check_txn_status::CheckTxnStatus;
 pub use cleanup::{Cleanup, CleanupResult};
 pub use commit::Commit;

@@ -1,4 +1,4 @@
-//! KvPrewrite of an optimistic transaction: checks every key and locks them all, or none.
+//! KvPrewrite: checks every key and locks them all, or none; or commits them all at once.
 //!
 //! Errors of single keys are collected so that the client can resolve all locks at once:
 //! 1. locks of others are collected, and the loop goes on;
@@ -8,24 +8,23 @@
 //! Before 1 or a conflict is reported, the key is searched for a commit record of the transaction itself: the request
 //! may be a late copy, and then it has long succeeded.
 //!
-//! Async commit and one-phase commit are not served yet. A request for them that allows a fall-back is carried out as
-//! an ordinary prewrite and says so with zero timestamps. One that sets no `max_commit_ts` promises that no fall-back
-//! is needed, and clients take the zeros for commit timestamps: it is refused.
+//! How async commit and one-phase commit choose their timestamps, and when they fall back to two phases, is
+//! [`CommitMode`]'s part.
 //!
 //! Must never: write anything while a key is refused.
 
 use api_version::{ApiVersion, CommandKind};
 use kv::Snapshot;
-use kvproto::kvrpcpb::{self, Context, LockInfo, Op};
-use mvcc::{MvccTxn, SnapshotReader, TxnCommitRecord};
-use txn_types::{Key, Mutation, MutationOp, TimeStamp, WriteType};
+use kvproto::kvrpcpb::{Context, LockInfo};
+use mvcc::{MvccTxn, SnapshotReader};
+use txn_types::{Key, TimeStamp};
 
-use super::take_context;
 use crate::api::check_txn_keys;
-use crate::limits::{Limits, check_ts};
+use crate::limits::Limits;
 use crate::txn::actions::assertion::AssertionLevel;
-use crate::txn::actions::prewrite::{PrewriteProps, prewrite_mutation};
-use crate::txn::command::{WriteCommand, WriteContext, WriteResult, decide};
+use crate::txn::actions::commit_mode::{CommitKind, CommitMode};
+use crate::txn::actions::prewrite::{KeyPrewrite, PrewriteProps, prewrite_key};
+use crate::txn::command::{WriteCommand, WriteContext, WriteResult};
 use crate::{Error, Result};
 
 /// From more mutations than this on, one probe of the whole range pays against a check of each key.
@@ -34,16 +33,20 @@ const RANGE_PROBE_MUTATIONS_MIN: usize = 12;
 /// A prewrite request.
 #[derive(Debug)]
 pub struct Prewrite {
-    ctx: Context,
-    mutations: Vec<Mutation>,
-    primary: Vec<u8>,
-    start_ts: TimeStamp,
-    lock_ttl: u64,
-    txn_size: u64,
-    min_commit_ts: TimeStamp,
-    assertion_level: AssertionLevel,
-    skip_constraint_check: bool,
-    try_one_pc: bool,
+    pub(super) ctx: Context,
+    pub(super) keys: Vec<KeyPrewrite>,
+    pub(super) primary: Vec<u8>,
+    pub(super) start_ts: TimeStamp,
+    pub(super) lock_ttl: u64,
+    pub(super) txn_size: u64,
+    /// Zero for an optimistic transaction.
+    pub(super) for_update_ts: TimeStamp,
+    pub(super) min_commit_ts: TimeStamp,
+    pub(super) max_commit_ts: TimeStamp,
+    pub(super) kind: CommitKind,
+    pub(super) secondaries: Vec<Vec<u8>>,
+    pub(super) assertion_level: AssertionLevel,
+    pub(super) skip_constraint_check: bool,
 }
 
 /// What became of a prewrite.
@@ -51,83 +54,11 @@ pub struct Prewrite {
 pub struct PrewriteResult {
     /// Locks in the way; when there is one, nothing was written.
     pub locks: Vec<LockInfo>,
-    /// Where the transaction committed, when an earlier copy of the request had led to that; otherwise zero.
+    /// The least commit timestamp that these keys allow an async commit; also where the transaction committed, when
+    /// an earlier copy of the request had led to that. Otherwise zero.
     pub min_commit_ts: TimeStamp,
-    /// The same, when one-phase commit was asked for; otherwise zero.
+    /// Where the transaction is committed, when one-phase commit was asked for and has succeeded; otherwise zero.
     pub one_pc_commit_ts: TimeStamp,
-}
-
-impl TryFrom<kvrpcpb::PrewriteRequest> for Prewrite {
-    type Error = Error;
-
-    fn try_from(mut req: kvrpcpb::PrewriteRequest) -> Result<Self> {
-        check_served(&req)?;
-        let start_ts = TimeStamp::from(req.get_start_version());
-        check_ts("start_version", start_ts)?;
-        if req.get_mutations().is_empty() {
-            return Err(Error::InvalidRequest("no mutations".to_owned()));
-        }
-        let mutations: Result<Vec<_>> = req.take_mutations().into_iter().map(mutation).collect();
-        Ok(Self {
-            ctx: take_context(req.context.take()),
-            mutations: mutations?,
-            primary: req.take_primary_lock(),
-            start_ts,
-            lock_ttl: req.get_lock_ttl(),
-            txn_size: req.get_txn_size(),
-            min_commit_ts: req.get_min_commit_ts().into(),
-            assertion_level: req.get_assertion_level().into(),
-            skip_constraint_check: req.get_skip_constraint_check(),
-            try_one_pc: req.get_try_one_pc(),
-        })
-    }
-}
-
-fn check_served(req: &kvrpcpb::PrewriteRequest) -> Result<()> {
-    let refuse = |what: &str| Err(Error::Unsupported(what.to_owned()));
-    if req.get_for_update_ts() != 0 {
-        return refuse("pessimistic transactions (for_update_ts is not 0)");
-    }
-    if !req.get_txn_file_chunks().is_empty() {
-        return refuse("file-based transactions (txn_file_chunks)");
-    }
-    if req.get_max_commit_ts() == 0 {
-        if req.get_use_async_commit() {
-            return refuse("async commit without a fall-back (max_commit_ts is 0)");
-        }
-        if req.get_try_one_pc() {
-            return refuse("one-phase commit without a fall-back (max_commit_ts is 0)");
-        }
-    }
-    Ok(())
-}
-
-fn mutation(mut wire: kvrpcpb::Mutation) -> Result<Mutation> {
-    let op = match wire.get_op() {
-        Op::Put => MutationOp::Put,
-        Op::Del => MutationOp::Delete,
-        Op::Lock => MutationOp::Lock,
-        Op::Insert => MutationOp::Insert,
-        Op::CheckNotExists => MutationOp::CheckNotExists,
-        op @ (Op::SharedLock | Op::SharedPessimisticLock | Op::PessimisticLock) => {
-            return Err(Error::Unsupported(format!(
-                "prewrite with mutation type {op:?}"
-            )));
-        }
-        Op::Rollback => {
-            return Err(Error::InvalidRequest(
-                "prewrite with mutation type Rollback".to_owned(),
-            ));
-        }
-    };
-    let value = if op.has_value() {
-        wire.take_value()
-    } else {
-        Vec::new()
-    };
-    let mut mutation = Mutation::new(op, Key::from_raw(wire.get_key()), value);
-    mutation.assertion = wire.get_assertion().into();
-    Ok(mutation)
 }
 
 impl WriteCommand for Prewrite {
@@ -140,26 +71,32 @@ impl WriteCommand for Prewrite {
     }
 
     fn keys(&self) -> Vec<&[u8]> {
-        self.mutations
+        self.keys
             .iter()
-            .map(|mutation| mutation.key.as_encoded())
+            .map(|key| key.mutation.key.as_encoded())
             .collect()
     }
 
     fn write_bytes(&self) -> usize {
-        self.mutations
-            .iter()
+        let secondaries: usize = self.secondaries.iter().map(Vec::len).sum();
+        let mutations = self.keys.iter().map(|key| &key.mutation);
+        let mutations: usize = mutations
             .map(|m| m.key.as_encoded().len() + m.value.len())
-            .sum()
+            .sum();
+        secondaries + mutations
     }
 
     fn task_id(&self) -> u64 {
         self.start_ts.into_inner()
     }
 
+    fn may_answer_at_commit(&self) -> bool {
+        self.kind != CommitKind::TwoPhase
+    }
+
     fn validate(&self, limits: &Limits) -> Result<()> {
         limits.check_key(&Key::from_raw(&self.primary))?;
-        for mutation in &self.mutations {
+        for KeyPrewrite { mutation, .. } in &self.keys {
             limits.check_key(&mutation.key)?;
             limits.check_value(&mutation.value)?;
         }
@@ -167,74 +104,103 @@ impl WriteCommand for Prewrite {
     }
 
     fn check_api(&self, storage: ApiVersion) -> Result<()> {
-        let keys = self.mutations.iter().map(|mutation| &mutation.key);
+        let keys = self.keys.iter().map(|key| &key.mutation.key);
         check_txn_keys(storage, &self.ctx, CommandKind::Prewrite, keys)
     }
 
     fn process_write<S: Snapshot>(
-        self,
+        mut self,
         snapshot: S,
         ctx: &mut WriteContext<'_>,
     ) -> Result<WriteResult<PrewriteResult>> {
-        if self
-            .mutations
-            .iter()
-            .any(|mutation| mutation.op.should_not_exist())
-        {
+        let should_not_exist = |key: &KeyPrewrite| key.mutation.op.should_not_exist();
+        if self.keys.iter().any(should_not_exist) {
             // Whether the key exists is an answer about the state at `start_ts`: nothing may commit below it later.
             ctx.concurrency_manager
                 .update_max_ts(self.start_ts, Self::KIND)?;
         }
-        let request = self.ctx.clone();
-        let decided = decide(self.start_ts, snapshot, &request, ctx, |txn, reader| {
-            self.prewrite_all(txn, reader)
-        })?;
-        if decided.output == PrewriteResult::default() {
-            return Ok(decided);
+        if self.kind != CommitKind::TwoPhase && !snapshot.max_ts_synced() {
+            return Err(Error::MaxTimestampNotSynced {
+                reason: "this leader does not know yet what its predecessor has read".to_owned(),
+            });
         }
-        Ok(WriteResult::unchanged(decided.output))
+        if !self.for_update_ts.is_zero() && ctx.txn_status.committed(self.start_ts).is_some() {
+            self.ctx.set_is_retry_request(true);
+        }
+        let fill_cache = !self.ctx.get_not_fill_cache();
+        let mut txn = MvccTxn::new(self.start_ts);
+        let mut reader = SnapshotReader::new(self.start_ts, snapshot, fill_cache);
+        let mut mode = CommitMode::new(
+            self.kind,
+            ctx.concurrency_manager,
+            self.max_commit_ts,
+            std::mem::take(&mut self.secondaries),
+        );
+        let start_ts = self.start_ts;
+        let decided = self.prewrite_all(&mut txn, &mut reader, &mut mode);
+        ctx.statistics.add(&reader.take_statistics());
+        if let Some(result) = decided? {
+            return Ok(WriteResult::unchanged(result));
+        }
+        let kind = mode.kind();
+        let (ts, memory_locks) = mode.finish(&mut txn);
+        let one_pc = kind == CommitKind::OnePhase;
+        let output = PrewriteResult {
+            locks: Vec::new(),
+            min_commit_ts: if one_pc { TimeStamp::zero() } else { ts },
+            one_pc_commit_ts: if one_pc { ts } else { TimeStamp::zero() },
+        };
+        let mut result = WriteResult::from_txn(txn, output);
+        result.one_pc = one_pc;
+        result.at_commit = kind != CommitKind::TwoPhase;
+        result.memory_locks = memory_locks;
+        if one_pc {
+            result.committed.push((start_ts, ts));
+        }
+        Ok(result)
     }
 }
 
 impl Prewrite {
+    /// Locks all keys, or says why nothing is to be written.
     fn prewrite_all<S: Snapshot>(
         self,
         txn: &mut MvccTxn,
         reader: &mut SnapshotReader<S>,
-    ) -> Result<PrewriteResult> {
+        mode: &mut CommitMode<'_>,
+    ) -> Result<Option<PrewriteResult>> {
+        let try_one_pc = self.kind == CommitKind::OnePhase;
         let props = PrewriteProps {
             start_ts: self.start_ts,
             primary: &self.primary,
             lock_ttl: self.lock_ttl,
             txn_size: self.txn_size,
+            for_update_ts: self.for_update_ts,
             min_commit_ts: self.min_commit_ts,
             assertion_level: self.assertion_level,
             skip_constraint_check: self.skip_constraint_check
-                || range_is_untouched(reader, &self.mutations)?,
+                || (self.for_update_ts.is_zero() && range_is_untouched(reader, &self.keys)?),
+            is_retry: self.ctx.get_is_retry_request(),
             txn_source: self.ctx.get_txn_source(),
         };
-        let mut result = PrewriteResult::default();
+        let mut locks = Vec::new();
         let mut failed_assertion = None;
-        for mutation in self.mutations {
-            let key = mutation.key.clone();
-            let Err(error) = prewrite_mutation(txn, reader, &props, mutation) else {
-                continue;
+        for request in self.keys {
+            let key = request.mutation.key.clone();
+            let error = match prewrite_key(txn, reader, &props, request, mode) {
+                Ok(min_commit_ts) => {
+                    mode.allow(txn, min_commit_ts);
+                    continue;
+                }
+                Err(error) => error,
             };
             if may_be_late_copy(&error, props.start_ts)
-                && let Some(commit_ts) = own_commit(reader, &key)?
+                && let Some(commit_ts) = reader.get_txn_commit_record(&key)?.committed_at()
             {
-                return Ok(PrewriteResult {
-                    locks: Vec::new(),
-                    min_commit_ts: commit_ts,
-                    one_pc_commit_ts: if self.try_one_pc {
-                        commit_ts
-                    } else {
-                        TimeStamp::zero()
-                    },
-                });
+                return Ok(Some(already_committed(commit_ts, try_one_pc)));
             }
             match error {
-                mvcc::Error::KeyIsLocked(lock) => result.locks.push(*lock),
+                mvcc::Error::KeyIsLocked(lock) => locks.push(*lock),
                 error @ mvcc::Error::AssertionFailed { .. } => {
                     failed_assertion.get_or_insert(error);
                 }
@@ -243,20 +209,37 @@ impl Prewrite {
         }
         match failed_assertion {
             Some(error) => Err(error.into()),
-            None => Ok(result),
+            None if locks.is_empty() => Ok(None),
+            None => Ok(Some(PrewriteResult {
+                locks,
+                ..PrewriteResult::default()
+            })),
         }
+    }
+}
+
+/// The answer to a copy of a request whose transaction has committed.
+fn already_committed(commit_ts: TimeStamp, try_one_pc: bool) -> PrewriteResult {
+    PrewriteResult {
+        locks: Vec::new(),
+        min_commit_ts: commit_ts,
+        one_pc_commit_ts: if try_one_pc {
+            commit_ts
+        } else {
+            TimeStamp::zero()
+        },
     }
 }
 
 /// Whether no record at all lies in the range of the keys, so that nothing can be newer.
 fn range_is_untouched<S: Snapshot>(
     reader: &mut SnapshotReader<S>,
-    mutations: &[Mutation],
+    requests: &[KeyPrewrite],
 ) -> Result<bool> {
-    if mutations.len() <= RANGE_PROBE_MUTATIONS_MIN {
+    if requests.len() <= RANGE_PROBE_MUTATIONS_MIN {
         return Ok(false);
     }
-    let keys = || mutations.iter().map(|mutation| &mutation.key);
+    let keys = || requests.iter().map(|request| &request.mutation.key);
     match (keys().min(), keys().max()) {
         (Some(first), Some(last)) => Ok(!reader.range_has_write(first, last)?),
         _ => Ok(false),
@@ -274,16 +257,4 @@ fn may_be_late_copy(error: &mvcc::Error, start_ts: TimeStamp) -> bool {
         } => *conflict_commit_ts > start_ts,
         _ => false,
     }
-}
-
-/// Where the transaction has committed `key`, if it has.
-fn own_commit<S: Snapshot>(reader: &mut SnapshotReader<S>, key: &Key) -> Result<Option<TimeStamp>> {
-    Ok(match reader.get_txn_commit_record(key)? {
-        TxnCommitRecord::SingleRecord { commit_ts, write }
-            if write.write_type != WriteType::Rollback =>
-        {
-            Some(commit_ts)
-        }
-        _ => None,
-    })
 }

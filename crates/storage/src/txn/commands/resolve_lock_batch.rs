@@ -4,7 +4,7 @@
 //! what this command would have done.
 //! Must never: write more than about its size limit at once; it says where it stopped instead.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kv::Snapshot;
@@ -50,9 +50,12 @@ impl WriteCommand for ResolveLockBatch {
     ) -> Result<WriteResult<Option<Key>>> {
         let fill_cache = !self.ctx.get_not_fill_cache();
         let mut txn = MvccTxn::new(TimeStamp::zero());
+        let mut committed = BTreeMap::new();
+        let mut stopped_at = None;
         for (key, found) in &self.locks {
             if txn.write_size() >= WRITE_SIZE_MAX {
-                return Ok(WriteResult::from_txn(txn, Some(key.clone())));
+                stopped_at = Some(key.clone());
+                break;
             }
             let locks: Vec<&Lock> = match found {
                 LockValue::Exclusive(lock) => vec![lock],
@@ -68,9 +71,14 @@ impl WriteCommand for ResolveLockBatch {
                 let resolved = resolve(&mut txn, &mut reader, key, lock, commit_ts);
                 ctx.statistics.add(&reader.take_statistics());
                 resolved?;
+                if !commit_ts.is_zero() {
+                    committed.insert(lock.ts, commit_ts);
+                }
             }
         }
-        Ok(WriteResult::from_txn(txn, None))
+        let mut result = WriteResult::from_txn(txn, stopped_at);
+        result.committed = committed.into_iter().collect();
+        Ok(result)
     }
 }
 

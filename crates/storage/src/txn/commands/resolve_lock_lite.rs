@@ -50,4 +50,8 @@ impl KeyedCommand for ResolveLockLite {
         }
         Ok(())
     }
+
+    fn committed_at(&self, (): &()) -> Option<TimeStamp> {
+        Some(self.commit_ts).filter(|commit_ts| !commit_ts.is_zero())
+    }
 }

@@ -1,0 +1,87 @@
+//! Answers that are given when a write is bound to be applied, before it is.
+//!
+//! A prewrite whose transaction is committed by it has nothing to wait for once the write cannot be lost: its locks in
+//! memory keep readers off until it is applied, and its latches keep writers off.
+//! Must never: answer twice, or before the write is committed.
+
+use std::future::Future;
+
+use futures::StreamExt as _;
+use futures::channel::oneshot;
+use kv::{Engine, Subscribed, WriteData, WriteEvent};
+use kvproto::kvrpcpb::Context;
+
+use super::command::WriteCommand;
+use crate::{Error, Result};
+
+/// The sending end of an early answer, where there may be one.
+pub(super) struct Early<T>(Option<oneshot::Sender<T>>);
+
+/// The receiving end.
+pub(super) struct EarlyAnswer<T>(Option<oneshot::Receiver<T>>);
+
+impl<T> Early<T> {
+    /// Both ends; idle ones unless `command` may be answered early and that is `allowed`.
+    pub(super) fn new<C: WriteCommand<Output = T>>(
+        command: &C,
+        allowed: bool,
+    ) -> (Self, EarlyAnswer<T>) {
+        if !allowed || !command.may_answer_at_commit() {
+            return (Self(None), EarlyAnswer(None));
+        }
+        let (sender, receiver) = oneshot::channel();
+        (Self(Some(sender)), EarlyAnswer(Some(receiver)))
+    }
+
+    /// Gives the answer, if it can be given early at all.
+    pub(super) fn tell(&mut self, output: &mut Option<T>) {
+        if let Some(early) = self.0.take()
+            && let Some(output) = output.take()
+        {
+            // An error means that the client is gone.
+            let _ = early.send(output);
+        }
+    }
+}
+
+impl<T: Send + 'static> EarlyAnswer<T> {
+    /// The early answer, or the one at the end.
+    pub(super) async fn or(self, end: impl Future<Output = Result<Option<T>>>) -> Result<T> {
+        if let Some(early) = self.0
+            && let Ok(output) = early.await
+        {
+            return Ok(output);
+        }
+        end.await?.ok_or(Error::Closed)
+    }
+}
+
+/// Writes, and calls `committed` as soon as the write is bound to be applied.
+pub(super) async fn write_and_tell<E: Engine>(
+    engine: &E,
+    ctx: Context,
+    data: WriteData,
+    committed: Option<impl FnOnce()>,
+) -> kv::Result<()> {
+    let Some(tell) = committed else {
+        return kv::write(engine, ctx, data).await;
+    };
+    let subscribed = Subscribed {
+        committed: true,
+        ..Subscribed::default()
+    };
+    let mut tell = Some(tell);
+    let mut events = engine.async_write(ctx, data, subscribed);
+    while let Some(event) = events.next().await {
+        match event {
+            WriteEvent::Proposed => {}
+            WriteEvent::Committed => {
+                if let Some(tell) = tell.take() {
+                    tell();
+                }
+            }
+            WriteEvent::Finished(result) => return result,
+        }
+    }
+    Err(kv::Error::Closed)
+}
