@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use grpcio::{CallOption, ChannelBuilder, EnvBuilder, Environment};
-use kvproto::kvrpcpb::{self, Context, MvccGetByKeyRequest, MvccInfo};
+use kvproto::deadlock::WaitForEntry;
+use kvproto::kvrpcpb::{
+    self, Context, GetLockWaitInfoRequest, LockInfo, MvccGetByKeyRequest, MvccInfo, ScanLockRequest,
+};
 use kvproto::metapb;
 use kvproto::tikvpb::TikvClient;
 use pd_client::{PdClient as _, RegionWithLeader, RpcClient};
 use runtime::Runtime;
 use security::Security;
-use txn_types::Key;
+use txn_types::{Key, TimeStamp};
 
 use crate::flags::Target;
 
@@ -114,6 +117,103 @@ impl Cluster {
             return Ok(answer.take_info());
         }
         Err(anyhow!("the region keeps moving: {refusal}"))
+    }
+
+    /// The moment, as the placement driver counts it.
+    pub(crate) async fn now(&self) -> anyhow::Result<TimeStamp> {
+        Ok(self.pd.get_tso(1).await?)
+    }
+
+    /// Locks of transactions that began at `max_ts` or before, from `start` to the end of its region or to `end`, but no
+    /// more than `limit`. Tells also where the next ones may be; nothing when these are all.
+    pub(crate) async fn locks(
+        &self,
+        (start, end): (&[u8], Option<&[u8]>),
+        max_ts: TimeStamp,
+        limit: u32,
+    ) -> anyhow::Result<(Vec<LockInfo>, Option<Vec<u8>>)> {
+        let place = Key::from_raw(start);
+        let mut refusal = String::new();
+        for _ in 0..ATTEMPTS {
+            let region = self.region_of(place.as_encoded()).await?;
+            let behind = match region.region.get_end_key() {
+                [] => None,
+                key => Some(Key::from_encoded_slice(key).to_raw()?),
+            };
+            let last = behind
+                .as_deref()
+                .is_none_or(|behind| end.is_some_and(|end| end <= behind));
+            let stop = if last { end } else { behind.as_deref() };
+            let (client, context) = self.leader(&region).await?;
+            let mut request = ScanLockRequest::default();
+            request.set_context(context);
+            request.set_max_version(max_ts.into_inner());
+            request.set_start_key(start.to_vec());
+            request.set_end_key(stop.unwrap_or_default().to_vec());
+            request.set_limit(limit);
+            let options = self.call_options();
+            let mut answer = client.kv_scan_lock_async_opt(&request, options)?.await?;
+            if answer.has_region_error() {
+                refusal = answer.take_region_error().take_message();
+                continue;
+            }
+            if answer.get_error().has_locked() {
+                // On its way to the engine: it will be found in a moment, or it is what stands in the way.
+                let lock = answer.take_error().take_locked();
+                if lock.get_key() == start {
+                    let next = [start, b"\0"].concat();
+                    return Ok((vec![lock], Some(next)));
+                }
+                refusal = "locks are being written".to_owned();
+                continue;
+            }
+            if answer.has_error() {
+                return Err(anyhow!("{:?}", answer.get_error()));
+            }
+            let locks = answer.take_locks().into_vec();
+            let next = match locks.last() {
+                Some(lock) if locks.len() >= limit as usize => {
+                    Some([lock.get_key(), b"\0"].concat())
+                }
+                _ if last => None,
+                _ => behind,
+            };
+            return Ok((locks, next));
+        }
+        Err(anyhow!("no answer from the region: {refusal}"))
+    }
+
+    /// The lock on `key` at `now`.
+    pub(crate) async fn lock(
+        &self,
+        key: &[u8],
+        now: TimeStamp,
+    ) -> anyhow::Result<Option<LockInfo>> {
+        let end = [key, b"\0"].concat();
+        let (locks, _) = self.locks((key, Some(&end)), now, 1).await?;
+        Ok(locks.into_iter().next())
+    }
+
+    /// Who waits for a lock on the store that leads the region of `key`; nothing when it cannot tell.
+    pub(crate) async fn lock_waits(&self, key: &[u8]) -> anyhow::Result<Option<Vec<WaitForEntry>>> {
+        let region = self.region_of(Key::from_raw(key).as_encoded()).await?;
+        let (client, context) = self.leader(&region).await?;
+        let mut request = GetLockWaitInfoRequest::default();
+        request.set_context(context);
+        let options = self.call_options();
+        let asked = client.get_lock_wait_info_async_opt(&request, options)?;
+        match asked.await {
+            Ok(mut answer) if !answer.has_region_error() && answer.get_error().is_empty() => {
+                Ok(Some(answer.take_entries().into_vec()))
+            }
+            Ok(_) => Ok(None),
+            Err(grpcio::Error::RpcFailure(status))
+                if status.code() == grpcio::RpcStatusCode::UNIMPLEMENTED =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The region in front of the one that holds `key`.

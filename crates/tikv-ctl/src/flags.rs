@@ -105,6 +105,19 @@ pub(crate) enum Command {
         /// The key, as clients see it
         key: String,
     },
+    /// The locks of a range: whose they are, how old, how long they count
+    ///
+    /// Nothing is resolved or changed.
+    #[command(after_help = LOCKS_EXAMPLES)]
+    Locks(LocksArgs),
+    /// Why a key is blocked: the lock, what became of its transaction, who waits, what to do
+    ///
+    /// Nothing is resolved or changed.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    ExplainKey {
+        /// The key, as clients see it
+        key: String,
+    },
     /// The stores of the cluster
     Store {
         /// Only this one
@@ -137,6 +150,34 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+const LOCKS_EXAMPLES: &str = "Examples:
+  tikv-ctl locks                             the first hundred locks there are
+  tikv-ctl locks a b --older-than 1m         of keys from a to b, of transactions that began a minute ago
+  tikv-ctl locks --txn 442531093651652609    of one transaction, by its start timestamp";
+
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  tikv-ctl explain-key a
+  tikv-ctl --hex explain-key 7480000000000000ff2d --json";
+
+/// Which locks.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(crate) struct LocksArgs {
+    /// The first key
+    #[arg(default_value = "")]
+    pub(crate) start: String,
+    /// The key behind the last [default: no bound]
+    pub(crate) end: Option<String>,
+    /// Only of transactions that began so long ago, as in 30s
+    #[arg(long, value_name = "TIME")]
+    pub(crate) older_than: Option<ReadableDuration>,
+    /// Only of the transaction with this start timestamp
+    #[arg(long, value_name = "START_TS")]
+    pub(crate) txn: Option<u64>,
+    /// The most locks to show
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
 }
 
 /// Commands on raw keys.

@@ -9,8 +9,11 @@ mod cluster;
 mod data;
 mod decimal;
 mod escape;
+mod explain;
 mod flags;
 mod key;
+mod lock_view;
+mod locks;
 mod placement;
 mod raw_scan;
 mod shell;
@@ -28,8 +31,11 @@ use clap::{CommandFactory as _, Parser as _};
 use crate::answer::Answer;
 use crate::cluster::Cluster;
 use crate::data::Data;
+use crate::explain::{Explanation, Findings};
 use crate::flags::{Command, ConfigOp, Flags, Style, Target};
 use crate::key::KeyReport;
+use crate::lock_view::{LockView, LocksReport};
+use crate::locks::LockSearch;
 use crate::placement::{RegionReport, StoreReport, StoresReport};
 use crate::status::Status;
 use crate::versions::VersionsReport;
@@ -91,8 +97,26 @@ async fn answer(command: Command, target: Target, style: Style) -> anyhow::Resul
         Command::Txn(op) => Data::new(target, style.form()).run_txn(op).await,
         Command::Mvcc { key } => {
             let key = bytes(&key)?;
-            let info = Cluster::connect(&target).await?.versions(&key).await?;
-            Ok(Answer::of(&VersionsReport::new(&key, &info))?)
+            let cluster = Cluster::connect(&target).await?;
+            let info = cluster.versions(&key).await?;
+            // What is stored tells only a part of a lock.
+            let now = cluster.now().await?;
+            let lock = cluster.lock(&key, now).await?;
+            let lock = lock.map(|lock| LockView::new(&lock, now));
+            Ok(Answer::of(&VersionsReport::new(&key, &info, lock))?)
+        }
+        Command::Locks(args) => {
+            let cluster = Cluster::connect(&target).await?;
+            let now = cluster.now().await?;
+            let search = LockSearch::new(&args, style.form(), now)?;
+            let locks = search.run(&cluster).await?;
+            let views = locks.iter().map(|lock| LockView::new(lock, now));
+            Ok(Answer::of(&LocksReport(views.collect()))?)
+        }
+        Command::ExplainKey { key } => {
+            let key = bytes(&key)?;
+            let findings = findings(&Cluster::connect(&target).await?, key).await?;
+            Ok(Answer::of(&Explanation::new(&findings))?)
         }
         Command::Store { id } => {
             let cluster = Cluster::connect(&target).await?;
@@ -126,6 +150,29 @@ async fn answer(command: Command, target: Target, style: Style) -> anyhow::Resul
             Err(anyhow!("a command that prints by itself"))
         }
     }
+}
+
+/// Everything that tells why a key is blocked. Reads only.
+async fn findings(cluster: &Cluster, key: Vec<u8>) -> anyhow::Result<Findings> {
+    let now = cluster.now().await?;
+    let lock = cluster.lock(&key, now).await?;
+    let primary = match &lock {
+        Some(lock) => {
+            // The lock first: what ends between the two is found in the records.
+            let primary = lock.get_primary_lock();
+            let its_lock = cluster.lock(primary, now).await?;
+            Some((its_lock, cluster.versions(primary).await?))
+        }
+        None => None,
+    };
+    Ok(Findings {
+        info: cluster.versions(&key).await?,
+        waits: cluster.lock_waits(&key).await?,
+        key,
+        now,
+        lock,
+        primary,
+    })
 }
 
 /// The status server to ask. The requests block: they are the only thing that this program does.
