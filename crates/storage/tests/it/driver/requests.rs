@@ -8,8 +8,9 @@ use engine_traits::{Cf, KvEngine};
 use kvproto::kvrpcpb;
 use storage::txn::command::TxnCommand;
 use storage::{
-    BatchRollback, CasRequest, CheckTxnStatus, Cleanup, CleanupResult, Commit, Error, Prewrite,
-    RawScanRequest, ResolveLock, Result, ScanOptions, TxnHeartBeat, TxnStatus,
+    BatchRollback, CasRequest, CheckSecondaryLocks, CheckTxnStatus, Cleanup, CleanupResult, Commit,
+    Error, Prewrite, RawScanRequest, ResolveLock, Result, ScanOptions, SecondaryLocksStatus,
+    TxnHeartBeat, TxnStatus,
 };
 use txn_types::{
     Key, LastChange, Lock, LockType, Protected, SharedLocks, TimeStamp, Write, WriteType,
@@ -63,6 +64,18 @@ impl<F: KvFormat> World<MemEngine, F> {
             "heartbeat" => {
                 self.txn::<TxnHeartBeat, _>(self.heartbeat(call), |ttl| vec![format!("ttl={ttl}")])
             }
+            "secondary-locks" => self.txn::<CheckSecondaryLocks, _>(
+                self.secondary_locks(call),
+                |status| match status {
+                    SecondaryLocksStatus::Locked(locks) => {
+                        lines(locks.iter().map(show::lock_info).collect())
+                    }
+                    SecondaryLocksStatus::Committed(at) => {
+                        vec![format!("committed {}", show::ts(at))]
+                    }
+                    SecondaryLocksStatus::RolledBack => vec!["rolled back".to_owned()],
+                },
+            ),
             "resolve" => self.txn::<ResolveLock, _>(self.resolve(call), |()| ok()),
             _ => return None,
         })
@@ -99,10 +112,20 @@ impl<F: KvFormat> World<MemEngine, F> {
             Some("strict") => kvrpcpb::AssertionLevel::Strict,
             Some(other) => panic!("unknown level {other}"),
         });
-        for line in &call.lines {
-            req.mut_mutations()
-                .push(mutation(&Call::parse(line, Vec::new())));
+        req.set_secondaries(call.keys("secondaries").into());
+        for (index, line) in call.lines.iter().enumerate() {
+            let line = Call::parse(line, Vec::new());
+            req.mut_mutations().push(mutation(&line));
+            pessimistic_prewrite(&mut req, &line, index);
         }
+        req
+    }
+
+    fn secondary_locks(&self, call: &Call) -> kvrpcpb::CheckSecondaryLocksRequest {
+        let mut req = kvrpcpb::CheckSecondaryLocksRequest::default();
+        req.set_context(self.context());
+        req.set_start_version(call.number("start"));
+        req.set_keys(call.keys("keys").into());
         req
     }
 
@@ -514,6 +537,28 @@ fn range(line: &str) -> kvrpcpb::KeyRange {
     range.set_start_key(start);
     range.set_end_key(end);
     range
+}
+
+/// What a pessimistic transaction expects of the mutation that stands at `index`.
+fn pessimistic_prewrite(req: &mut kvrpcpb::PrewriteRequest, line: &Call, index: usize) {
+    use kvrpcpb::PrewriteRequest_PessimisticAction as Action;
+    if req.get_for_update_ts() == 0 {
+        return;
+    }
+    req.mut_pessimistic_actions()
+        .push(if line.flag("check-lock") || line.flag("pessimistic") {
+            Action::DO_PESSIMISTIC_CHECK
+        } else if line.flag("check-constraint") {
+            Action::DO_CONSTRAINT_CHECK
+        } else {
+            Action::SKIP_PESSIMISTIC_CHECK
+        });
+    if line.text("expect").is_some() {
+        let mut constraint = kvrpcpb::PrewriteRequest_ForUpdateTSConstraint::default();
+        constraint.set_index(index as u32);
+        constraint.set_expected_for_update_ts(line.number("expect"));
+        req.mut_for_update_ts_constraints().push(constraint);
+    }
 }
 
 fn mutation(call: &Call) -> kvrpcpb::Mutation {
