@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 mod admission;
+mod async_commit;
 mod at_once;
 mod driver;
 mod get_runs;
