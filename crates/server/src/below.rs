@@ -11,7 +11,7 @@ use concurrency_manager::ConcurrencyManager;
 use engine_traits::{Cf, KvEngine};
 use futures::FutureExt as _;
 use kv::LocalEngine;
-use lock_manager::NoDetector;
+use lock_manager::Detector;
 use pd_client::PdClient;
 use runtime::Runtime;
 use storage::{CausalTs, Storage, TsoSource};
@@ -25,6 +25,8 @@ pub(crate) struct Below<E: KvEngine> {
     pub(crate) concurrency: ConcurrencyManager,
     /// Versions of raw keys come from here, where they have any.
     pub(crate) pd: Arc<dyn PdClient>,
+    /// Finds transactions that wait for each other.
+    pub(crate) detector: Detector,
 }
 
 impl<E: KvEngine> Below<E> {
@@ -35,14 +37,14 @@ impl<E: KvEngine> Below<E> {
         commands: Pool,
         settings: &storage::Config,
         runtime: &Runtime,
-    ) -> Result<Storage<LocalEngine<E>, NoDetector, F>> {
+    ) -> Result<Storage<LocalEngine<E>, Detector, F>> {
         if let Some(filter) = storage::expiry_filter::<F>(&runtime.clock) {
             self.local.filter_compactions(Cf::Default, filter)?;
         }
         let engine = self.local.kv_engine().clone();
         let storage = Storage::new(
             self.local,
-            NoDetector,
+            self.detector,
             self.concurrency,
             runtime,
             reads,

@@ -15,6 +15,7 @@ mod net;
 mod node;
 mod node_state;
 mod online;
+mod pessimistic;
 mod server;
 pub mod signal;
 mod status;

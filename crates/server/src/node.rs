@@ -39,7 +39,7 @@ use crate::node_state::NodeState;
 use crate::online::ConfigController;
 use crate::server::{Server, ServerOptions};
 use crate::status::{HeapProfiler, StatusOptions, StatusServer};
-use crate::{Error, Result, sys};
+use crate::{Error, Result, pessimistic, sys};
 
 /// How long a stop waits for threads that hold the engine.
 const THREADS_END_MAX: Duration = Duration::from_secs(5);
@@ -348,10 +348,18 @@ impl Parts {
         self.close_engine = Some(async move { closing.close().await }.boxed());
         self.start_heartbeats(&config, &identity, &concurrency, pd.clone(), &local)
             .await?;
+        let detector = pessimistic::detector(
+            &config.pessimistic_txn,
+            pd.clone(),
+            self.security.clone(),
+            self.threads.env(),
+            &self.runtime,
+        );
         let below = Below {
             local,
             concurrency,
             pd,
+            detector,
         };
         let addr = reserved.addr();
         match format {
@@ -529,7 +537,7 @@ impl Parts {
     fn serve<E: KvEngine, F: KvFormat>(
         &mut self,
         config: &Config,
-        services: Vec<ServiceFactory>,
+        mut services: Vec<ServiceFactory>,
         identity: &Identity,
         below: Below<E>,
         addr: SocketAddr,
@@ -537,6 +545,8 @@ impl Parts {
         let settings = config.storage();
         let reads = self.pool("unified-read", config.readpool.threads())?;
         let commands = self.pool("sched-worker", settings.scheduler_threads(sys::cpu_count()))?;
+        let detector = below.detector.clone();
+        services.push(pessimistic::service(&detector));
         let storage = below.storage::<F>(reads, commands, &settings, &self.runtime)?;
         let changed = storage.clone();
         let keys = &[
@@ -557,6 +567,12 @@ impl Parts {
             let local = changed.engine();
             local.set_write_limits(bounds.max_write_bytes, bounds.max_pending_bytes);
             changed.reconfigure(&config.storage());
+        });
+        pessimistic::apply(&config.pessimistic_txn, &storage, &detector);
+        let changed = storage.clone();
+        let keys = pessimistic::ONLINE_KEYS;
+        self.state.config().register(keys, move |config| {
+            pessimistic::apply(&config.pessimistic_txn, &changed, &detector);
         });
         let options = ServerOptions {
             config: config.server.clone(),

@@ -120,14 +120,14 @@ impl DetectorPeers for DeadlockPeers {
         async move {
             let address = leader.await.map_err(StreamEnd)?;
             let client = DeadlockClient::new(open_channel(&address));
-            open(&client).map_err(|error| StreamEnd(error.to_string()))
+            open(client).map_err(|error| StreamEnd(error.to_string()))
         }
         .boxed()
     }
 }
 
 /// Opens a stream. Its requests are moved on by whoever reads the answers: there is no task of its own.
-fn open(client: &DeadlockClient) -> grpcio::Result<DetectStream> {
+fn open(client: DeadlockClient) -> grpcio::Result<DetectStream> {
     let (to_leader, from_leader) = client.detect()?;
     let (requests, queued) = mpsc::channel(UNSENT_MAX);
     let sending = queued
@@ -140,7 +140,11 @@ fn open(client: &DeadlockClient) -> grpcio::Result<DetectStream> {
         let told = matches!(sent, Err(StreamEnd(reason)) if !reason.is_empty());
         async move { told }
     });
-    let receiving = from_leader.map_err(|error| end(Some(error)));
+    let receiving = from_leader.map_err(move |error| {
+        // A channel that is dropped ends its calls: it lives as long as the stream.
+        let _ = &client;
+        end(Some(error))
+    });
     Ok(DetectStream {
         requests,
         deadlocks: stream::select(receiving, sending).boxed(),

@@ -11,6 +11,7 @@ mod health;
 mod in_flight;
 mod message;
 pub mod metrics;
+mod pessimistic;
 mod raw;
 pub mod rpc_table;
 mod rpcs;

@@ -6,10 +6,13 @@
 use kvproto::errorpb;
 use kvproto::kvrpcpb::{
     BatchGetRequest, BatchGetResponse, BatchRollbackRequest, BatchRollbackResponse,
-    CheckTxnStatusRequest, CheckTxnStatusResponse, CleanupRequest, CleanupResponse, CommitRequest,
-    CommitResponse, Context, DeleteRangeRequest, DeleteRangeResponse, ExecDetailsV2,
-    GetHealthFeedbackRequest, GetHealthFeedbackResponse, GetRequest, GetResponse, KeyError, KvPair,
-    MvccGetByKeyRequest, MvccGetByKeyResponse, MvccGetByStartTsRequest, MvccGetByStartTsResponse,
+    CheckSecondaryLocksRequest, CheckSecondaryLocksResponse, CheckTxnStatusRequest,
+    CheckTxnStatusResponse, CleanupRequest, CleanupResponse, CommitRequest, CommitResponse,
+    Context, DeleteRangeRequest, DeleteRangeResponse, ExecDetailsV2, GetHealthFeedbackRequest,
+    GetHealthFeedbackResponse, GetLockWaitInfoRequest, GetLockWaitInfoResponse, GetRequest,
+    GetResponse, KeyError, KvPair, MvccGetByKeyRequest, MvccGetByKeyResponse,
+    MvccGetByStartTsRequest, MvccGetByStartTsResponse, PessimisticLockRequest,
+    PessimisticLockResponse, PessimisticRollbackRequest, PessimisticRollbackResponse,
     PrewriteRequest, PrewriteResponse, RawBatchDeleteRequest, RawBatchDeleteResponse,
     RawBatchGetRequest, RawBatchGetResponse, RawBatchPutRequest, RawBatchPutResponse,
     RawBatchScanRequest, RawBatchScanResponse, RawCASRequest, RawCASResponse, RawChecksumRequest,
@@ -150,10 +153,14 @@ requests! {
         read_ts("max_version", req.get_max_version())
     };
     PrewriteRequest, get_start_version @ |req| req.get_primary_lock();
+    PessimisticLockRequest, get_start_version @ |req| req.get_mutations().first().map_or(&[], |first| first.get_key());
+    PessimisticRollbackRequest, get_start_version @ |req| first(req.get_keys()) => |req| some_keys(req.get_keys());
+    GetLockWaitInfoRequest;
     CommitRequest, get_start_version @ |req| first(req.get_keys()) => |req| some_keys(req.get_keys());
     CleanupRequest, get_start_version @ |req| req.get_key() => |req| some_key(req.get_key());
     BatchRollbackRequest, get_start_version @ |req| first(req.get_keys()) => |req| some_keys(req.get_keys());
     CheckTxnStatusRequest, get_lock_ts @ |req| req.get_primary_key() => |req| some_key(req.get_primary_key());
+    CheckSecondaryLocksRequest, get_start_version @ |req| first(req.get_keys()) => |req| some_keys(req.get_keys());
     TxnHeartBeatRequest, get_start_version @ |req| req.get_primary_lock() => |req| some_key(req.get_primary_lock());
     ResolveLockRequest, get_start_version @ |req| first(req.get_keys()) => |req| some_keys(req.get_keys());
     MvccGetByStartTsRequest, get_start_ts => |req| txn_ts("start_ts", req.get_start_ts());
@@ -241,16 +248,19 @@ fn failed_pair(error: KeyError) -> KvPair {
 
 responses!(one, details:
     GetResponse, CommitResponse, BatchRollbackResponse, CheckTxnStatusResponse,
+    CheckSecondaryLocksResponse,
     TxnHeartBeatResponse, ScanLockResponse, ResolveLockResponse,
 );
 responses!(one, no_details: CleanupResponse);
-responses!(list, details: PrewriteResponse);
+responses!(list, details:
+    PrewriteResponse, PessimisticLockResponse, PessimisticRollbackResponse,
+);
 responses!(one_and_pair, details: BatchGetResponse);
 responses!(one_and_pair, no_details: ScanResponse);
 responses!(pair, no_details: RawBatchGetResponse);
 responses!(kv, no_details: RawScanResponse, RawBatchScanResponse);
 responses!(text, no_details:
-    DeleteRangeResponse, MvccGetByKeyResponse, MvccGetByStartTsResponse, RawGetResponse,
+    DeleteRangeResponse, GetLockWaitInfoResponse, MvccGetByKeyResponse, MvccGetByStartTsResponse, RawGetResponse,
     RawPutResponse, RawBatchPutResponse, RawDeleteResponse, RawBatchDeleteResponse,
     RawDeleteRangeResponse, RawCASResponse, RawChecksumResponse, RawGetKeyTTLResponse,
 );

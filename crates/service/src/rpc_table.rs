@@ -139,7 +139,6 @@ const fn no_stream(
 const RAW: &str = "API V1, V1TTL and V2";
 const TIFLASH: &str = "served by TiFlash nodes only";
 const COPROCESSOR: &str = "needs the coprocessor";
-const PESSIMISTIC: &str = "pessimistic transactions";
 const PIPELINED: &str = "pipelined DML";
 const FLASHBACK: &str = "flashback";
 const REPLICATION: &str = "between stores, needs replication";
@@ -156,21 +155,21 @@ pub const RPCS: &[Rpc] = &[
     live_unary(
         "KvPrewrite",
         "kv_prewrite",
-        "optimistic; locks are ordinary two-phase locks",
+        "optimistic and pessimistic; two-phase, async and one-phase commit",
     ),
-    no("KvPessimisticLock", "kv_pessimistic_lock", PESSIMISTIC),
-    no(
+    live_unary(
+        "KvPessimisticLock",
+        "kv_pessimistic_lock",
+        "both wake-up modes, shared locks; waits in the server",
+    ),
+    live_unary(
         "KVPessimisticRollback",
         "kv_pessimistic_rollback",
-        PESSIMISTIC,
+        "without keys: those of the region",
     ),
     live_unary("KvTxnHeartBeat", "kv_txn_heart_beat", ""),
     live_unary("KvCheckTxnStatus", "kv_check_txn_status", ""),
-    no(
-        "KvCheckSecondaryLocks",
-        "kv_check_secondary_locks",
-        "async commit",
-    ),
+    live_unary("KvCheckSecondaryLocks", "kv_check_secondary_locks", ""),
     live_unary("KvCommit", "kv_commit", ""),
     no("KvImport", "kv_import", "replaced by ImportSST"),
     live_unary("KvCleanup", "kv_cleanup", ""),
@@ -296,7 +295,7 @@ pub const RPCS: &[Rpc] = &[
     no("ReportMPPTaskStatus", "report_mpp_task_status", TIFLASH),
     no("CheckLeader", "check_leader", REPLICATION),
     no("GetStoreSafeTS", "get_store_safe_ts", "stale read"),
-    no("GetLockWaitInfo", "get_lock_wait_info", PESSIMISTIC),
+    live_unary("GetLockWaitInfo", "get_lock_wait_info", "this store's"),
     no("Compact", "compact", TIFLASH),
     no(
         "GetLockWaitHistory",
@@ -335,7 +334,7 @@ pub fn coverage() -> String {
         "# RPC coverage\n\n\
          Generated from `crates/service/src/rpc_table.rs` by `cargo xtask codegen`; do not edit.\n\n\
          `tikvpb.Tikv`: {live} of {} RPCs are served; the others answer gRPC `UNIMPLEMENTED`. \
-         Besides it the server offers `grpc.health.v1.Health`.\n\n\
+         Besides it the server offers `grpc.health.v1.Health` and `deadlock.Deadlock`.\n\n\
          | RPC | shape | state | batched | remark |\n|---|---|---|---|---|\n",
         RPCS.len()
     );

@@ -17,10 +17,18 @@ macro_rules! live_rpcs {
             kv_cleanup = txn::future_cleanup: CleanupRequest => CleanupResponse, batch Cleanup;
             kv_batch_rollback = txn::future_batch_rollback:
                 BatchRollbackRequest => BatchRollbackResponse, batch BatchRollback;
+            kv_pessimistic_lock = pessimistic::future_acquire:
+                PessimisticLockRequest => PessimisticLockResponse, batch PessimisticLock;
+            kv_pessimistic_rollback = pessimistic::future_rollback:
+                PessimisticRollbackRequest => PessimisticRollbackResponse, batch PessimisticRollback;
+            get_lock_wait_info = pessimistic::future_lock_wait_info:
+                GetLockWaitInfoRequest => GetLockWaitInfoResponse;
             kv_txn_heart_beat = txn::future_txn_heart_beat:
                 TxnHeartBeatRequest => TxnHeartBeatResponse, batch TxnHeartBeat;
             kv_check_txn_status = txn::future_check_txn_status:
                 CheckTxnStatusRequest => CheckTxnStatusResponse, batch CheckTxnStatus;
+            kv_check_secondary_locks = txn::future_check_secondary_locks:
+                CheckSecondaryLocksRequest => CheckSecondaryLocksResponse, batch CheckSecondaryLocks;
             kv_scan_lock = txn::future_scan_lock: ScanLockRequest => ScanLockResponse, batch ScanLock;
             kv_resolve_lock = txn::future_resolve_lock:
                 ResolveLockRequest => ResolveLockResponse, batch ResolveLock;

@@ -6,18 +6,18 @@ use api_version::KvFormat;
 use kv::Engine;
 use kvproto::kvrpcpb::{
     Action, BatchGetRequest, BatchGetResponse, BatchRollbackRequest, BatchRollbackResponse,
-    CheckTxnStatusRequest, CheckTxnStatusResponse, CleanupRequest, CleanupResponse, CommitRequest,
-    CommitResponse, DeleteRangeRequest, DeleteRangeResponse, GetRequest, GetResponse, KeyError,
-    KvPair, MvccGetByKeyRequest, MvccGetByKeyResponse, MvccGetByStartTsRequest,
-    MvccGetByStartTsResponse, PrewriteRequest, PrewriteResponse, ResolveLockRequest,
-    ResolveLockResponse, ScanLockRequest, ScanLockResponse, ScanRequest, ScanResponse,
-    TxnHeartBeatRequest, TxnHeartBeatResponse,
+    CheckSecondaryLocksRequest, CheckSecondaryLocksResponse, CheckTxnStatusRequest,
+    CheckTxnStatusResponse, CleanupRequest, CleanupResponse, CommitRequest, CommitResponse,
+    DeleteRangeRequest, DeleteRangeResponse, GetRequest, GetResponse, KeyError, KvPair,
+    MvccGetByKeyRequest, MvccGetByKeyResponse, MvccGetByStartTsRequest, MvccGetByStartTsResponse,
+    PrewriteRequest, PrewriteResponse, ResolveLockRequest, ResolveLockResponse, ScanLockRequest,
+    ScanLockResponse, ScanRequest, ScanResponse, TxnHeartBeatRequest, TxnHeartBeatResponse,
 };
 use lock_manager::LockManager;
 use storage::txn::command::TxnCommand;
 use storage::txn::commands::{
-    BatchRollback, CheckTxnStatus, Cleanup, CleanupResult, Commit, Prewrite, ResolveLock,
-    TxnHeartBeat, TxnStatus,
+    BatchRollback, CheckSecondaryLocks, CheckTxnStatus, Cleanup, CleanupResult, Commit, Prewrite,
+    ResolveLock, SecondaryLocksStatus, TxnHeartBeat, TxnStatus,
 };
 use storage::{GetCommand, ScanOptions, Storage, ValueEntry};
 use tracker::TrackerHandle;
@@ -151,7 +151,7 @@ fn bound(key: &[u8]) -> Option<Key> {
 }
 
 /// Turns a request into its command and runs it.
-fn run<C, Req, Resp, Fill, E, L, F>(
+pub(crate) fn run<C, Req, Resp, Fill, E, L, F>(
     storage: &Storage<E, L, F>,
     req: Req,
     tracker: TrackerHandle,
@@ -263,6 +263,25 @@ pub(crate) fn future_check_txn_status<E: Engine, L: LockManager, F: KvFormat>(
     tracker: TrackerHandle,
 ) -> impl Future<Output = CheckTxnStatusResponse> + Send + 'static + use<E, L, F> {
     run::<CheckTxnStatus, _, _, _, _, _, _>(storage, req, tracker, txn_status)
+}
+
+/// Whether the other locks of an async commit are all there.
+pub(crate) fn future_check_secondary_locks<E: Engine, L: LockManager, F: KvFormat>(
+    storage: &Storage<E, L, F>,
+    req: CheckSecondaryLocksRequest,
+    tracker: TrackerHandle,
+) -> impl Future<Output = CheckSecondaryLocksResponse> + Send + 'static + use<E, L, F> {
+    run::<CheckSecondaryLocks, _, _, _, _, _, _>(
+        storage,
+        req,
+        tracker,
+        |resp: &mut CheckSecondaryLocksResponse, status| match status {
+            SecondaryLocksStatus::Locked(locks) => resp.set_locks(locks.into()),
+            SecondaryLocksStatus::Committed(at) => resp.set_commit_ts(at.into_inner()),
+            // Neither locks nor a commit timestamp.
+            SecondaryLocksStatus::RolledBack => {}
+        },
+    )
 }
 
 /// The table of client.md 5.2: clients panic on any other combination of fields.

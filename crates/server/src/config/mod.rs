@@ -49,6 +49,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Data and transactions.
     pub storage: StorageConfig,
+    /// Pessimistic transactions: waiting for locks, and where locks are kept.
+    pub pessimistic_txn: lock_manager::Config,
     /// Threads for reads.
     pub readpool: ReadPoolConfig,
     /// Reports to the placement driver.
@@ -71,6 +73,7 @@ impl Default for Config {
             log: LogConfig::default(),
             server: ServerConfig::default(),
             storage: StorageConfig::default(),
+            pessimistic_txn: lock_manager::Config::default(),
             readpool: ReadPoolConfig::default(),
             raftstore: RaftstoreConfig::default(),
             pd: PdConfig::default(),
@@ -92,6 +95,13 @@ impl OnlineConfig for Config {
         "pd.embedded.etcd.quota-backend-bytes",
         "pd.embedded.gc-life-time",
         "pd.embedded.gc-run-interval",
+        "pessimistic-txn.in-memory",
+        "pessimistic-txn.in-memory-instance-size-limit",
+        "pessimistic-txn.in-memory-peer-size-limit",
+        "pessimistic-txn.pipelined",
+        "pessimistic-txn.wait-for-lock-timeout",
+        "pessimistic-txn.wait-memory-limit",
+        "pessimistic-txn.wake-up-delay-duration",
         "raftstore.pd-heartbeat-tick-interval",
         "raftstore.pd-store-heartbeat-tick-interval",
         "security.redact-info-log",
@@ -170,6 +180,13 @@ impl Config {
         self.log.validate(&mut problems);
         self.server.validate(&mut problems);
         self.storage.validate(&mut problems);
+        if let Err(found) = self.pessimistic_txn.validate() {
+            problems.extend(found.into_iter().map(|problem| Problem {
+                key: format!("pessimistic-txn.{}", problem.key),
+                value: problem.value,
+                allowed: format!("must be {}", problem.allowed),
+            }));
+        }
         self.readpool.validate(&mut problems);
         self.raftstore.validate(&mut problems);
         self.pd.validate(&mut problems);

@@ -17,6 +17,7 @@ const SOURCES: &[&str] = &[
     include_str!("sections.rs"),
     include_str!("placement.rs"),
     include_str!("../../../storage/src/config.rs"),
+    include_str!("../../../lock_manager/src/config.rs"),
     include_str!("../../../engine_rocks/src/config.rs"),
     include_str!("../../../security/src/config.rs"),
 ];
@@ -31,6 +32,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("storage.block-cache", &["BlockCacheConfig"]),
     ("storage.flow-control", &["FlowControlConfig"]),
     ("storage.max-ts", &["MaxTsConfig"]),
+    ("pessimistic-txn", &["lock_manager::Config"]),
     ("readpool.unified", &["UnifiedReadPoolConfig"]),
     ("raftstore", &["RaftstoreConfig"]),
     ("pd", &["PdConfig"]),
@@ -107,11 +109,15 @@ fn documentation<'a>(
 /// one is known by its path.
 fn field_docs() -> BTreeMap<(String, String), String> {
     let mut found = BTreeMap::new();
-    for (source, prefix) in
-        SOURCES
-            .iter()
-            .zip(["", "", "", "storage::", "engine_rocks::", "security::"])
-    {
+    for (source, prefix) in SOURCES.iter().zip([
+        "",
+        "",
+        "",
+        "storage::",
+        "lock_manager::",
+        "engine_rocks::",
+        "security::",
+    ]) {
         let mut item = String::new();
         let mut doc = String::new();
         for line in source.lines() {

@@ -13,7 +13,7 @@ const TOO_LONG: usize = 9 << 10;
 const TOO_LARGE: usize = 9 << 20;
 const KEY: &[u8] = b"k";
 /// They concern the whole store, so no region is looked at.
-const OF_THE_STORE: [&str; 2] = ["UnsafeDestroyRange", "GetHealthFeedback"];
+const OF_THE_STORE: [&str; 3] = ["UnsafeDestroyRange", "GetHealthFeedback", "GetLockWaitInfo"];
 
 /// A request of each live RPC that is right but for `context`.
 pub(crate) fn requests(context: &Context) -> Vec<(&'static str, Vec<u8>)> {
@@ -46,6 +46,18 @@ pub(crate) fn requests(context: &Context) -> Vec<(&'static str, Vec<u8>)> {
         req.set_primary_lock(key());
         req.set_start_version(9);
     });
+    request!("KvPessimisticLock", PessimisticLockRequest, |req| {
+        req.mut_mutations().push(locking(KEY));
+        req.set_primary_lock(key());
+        req.set_start_version(9);
+        req.set_for_update_ts(9);
+        req.set_wait_timeout(-1);
+    });
+    request!("KVPessimisticRollback", PessimisticRollbackRequest, |req| {
+        req.mut_keys().push(key());
+        req.set_start_version(9);
+    });
+    request!("GetLockWaitInfo", GetLockWaitInfoRequest, |_req| {});
     request!("KvTxnHeartBeat", TxnHeartBeatRequest, |req| {
         req.set_primary_lock(key());
         req.set_start_version(9);
@@ -53,6 +65,10 @@ pub(crate) fn requests(context: &Context) -> Vec<(&'static str, Vec<u8>)> {
     request!("KvCheckTxnStatus", CheckTxnStatusRequest, |req| {
         req.set_primary_key(key());
         req.set_lock_ts(9);
+    });
+    request!("KvCheckSecondaryLocks", CheckSecondaryLocksRequest, |req| {
+        req.mut_keys().push(key());
+        req.set_start_version(9);
     });
     request!("KvCommit", CommitRequest, |req| {
         req.mut_keys().push(key());
@@ -286,6 +302,12 @@ fn mutation(key: &[u8], value: Vec<u8>) -> Mutation {
     mutation
 }
 
+fn locking(key: &[u8]) -> Mutation {
+    let mut mutation = mutation(key, Vec::new());
+    mutation.set_op(Op::PessimisticLock);
+    mutation
+}
+
 fn pair(key: &[u8], value: Vec<u8>) -> KvPair {
     let mut pair = KvPair::default();
     pair.set_key(key.to_vec());
@@ -312,6 +334,14 @@ fn bad_keys(bad: &Bad<'_>, key: &[u8]) {
         req.set_primary_lock(key.to_vec());
         req.set_start_version(9);
     });
+    for (locked, primary) in [(key, KEY), (KEY, key)] {
+        bad!(bad, kv_pessimistic_lock, PessimisticLockRequest, |req| {
+            req.mut_mutations().push(locking(locked));
+            req.set_primary_lock(primary.to_vec());
+            req.set_start_version(9);
+            req.set_for_update_ts(9);
+        });
+    }
     bad!(bad, mvcc_get_by_key, MvccGetByKeyRequest, |req| req
         .set_key(key.to_vec()));
     bad!(bad, raw_get, RawGetRequest, |req| req.set_key(key.to_vec()));
@@ -352,8 +382,26 @@ fn empty_keys() {
         req.mut_keys().push(Vec::new());
         req.set_start_version(9);
     });
+    bad!(
+        bad,
+        kv_pessimistic_rollback,
+        PessimisticRollbackRequest,
+        |req| {
+            req.mut_keys().push(Vec::new());
+            req.set_start_version(9);
+        }
+    );
     bad!(bad, kv_check_txn_status, CheckTxnStatusRequest, |req| req
         .set_lock_ts(9));
+    bad!(
+        bad,
+        kv_check_secondary_locks,
+        CheckSecondaryLocksRequest,
+        |req| {
+            req.mut_keys().push(Vec::new());
+            req.set_start_version(9);
+        }
+    );
     bad!(bad, kv_txn_heart_beat, TxnHeartBeatRequest, |req| req
         .set_start_version(9));
     bad!(bad, kv_resolve_lock, ResolveLockRequest, |req| {
@@ -409,6 +457,12 @@ fn keys_that_no_store_can_hold() {
     bad!(bad, kv_batch_rollback, BatchRollbackRequest, |req| {
         req.mut_keys().push(long())
     });
+    bad!(
+        bad,
+        kv_pessimistic_rollback,
+        PessimisticRollbackRequest,
+        |req| { req.mut_keys().push(long()) }
+    );
     bad!(bad, kv_check_txn_status, CheckTxnStatusRequest, |req| {
         req.set_primary_key(long())
     });
@@ -543,6 +597,23 @@ fn timestamps_of_nobody() {
             req.set_start_version(ts);
             req.set_commit_version(10);
         });
+        for (start_ts, for_update_ts) in [(ts, 9), (9, ts)] {
+            bad!(bad, kv_pessimistic_lock, PessimisticLockRequest, |req| {
+                req.mut_mutations().push(locking(KEY));
+                req.set_primary_lock(KEY.to_vec());
+                req.set_start_version(start_ts);
+                req.set_for_update_ts(for_update_ts);
+            });
+        }
+        bad!(
+            bad,
+            kv_pessimistic_rollback,
+            PessimisticRollbackRequest,
+            |req| {
+                req.mut_keys().push(KEY.to_vec());
+                req.set_start_version(ts);
+            }
+        );
         bad!(bad, kv_cleanup, CleanupRequest, |req| {
             req.set_key(KEY.to_vec());
             req.set_start_version(ts);
@@ -555,6 +626,15 @@ fn timestamps_of_nobody() {
             req.set_primary_key(KEY.to_vec());
             req.set_lock_ts(ts);
         });
+        bad!(
+            bad,
+            kv_check_secondary_locks,
+            CheckSecondaryLocksRequest,
+            |req| {
+                req.mut_keys().push(KEY.to_vec());
+                req.set_start_version(ts);
+            }
+        );
         bad!(bad, kv_txn_heart_beat, TxnHeartBeatRequest, |req| {
             req.set_primary_lock(KEY.to_vec());
             req.set_start_version(ts);
@@ -582,6 +662,57 @@ fn timestamps_of_nobody() {
         .push(KEY.to_vec()));
     bad!(bad, kv_scan, ScanRequest, |req| req.set_limit(1));
     bad!(bad, kv_scan_lock, ScanLockRequest, |_req| {});
+    stays_up(&fixture);
+}
+
+#[test]
+fn lock_requests_that_contradict_themselves() {
+    let fixture = Fixture::new();
+    let request = |mutations: Vec<Mutation>| {
+        let mut req = PessimisticLockRequest::default();
+        req.set_context(fixture.context());
+        req.set_mutations(mutations.into());
+        req.set_primary_lock(KEY.to_vec());
+        req.set_start_version(9);
+        req.set_for_update_ts(9);
+        req
+    };
+    let shared = |key: &[u8]| {
+        let mut mutation = locking(key);
+        mutation.set_op(Op::SharedPessimisticLock);
+        mutation
+    };
+    let force = |mut req: PessimisticLockRequest| {
+        req.set_wake_up_mode(PessimisticLockWakeUpMode::WakeUpModeForceLock);
+        req
+    };
+    let mut blind = request(vec![locking(KEY)]);
+    blind.set_lock_only_if_exists(true);
+    for (expected, request) in [
+        ("no mutations", request(Vec::new())),
+        (
+            "mutation type Put",
+            request(vec![mutation(KEY, Vec::new())]),
+        ),
+        (
+            "shared and exclusive",
+            request(vec![shared(KEY), locking(b"l")]),
+        ),
+        (
+            "more than one key",
+            force(request(vec![locking(KEY), locking(b"l")])),
+        ),
+        ("with a shared lock", force(request(vec![shared(KEY)]))),
+        ("LockIfExistsFailed", blind),
+    ] {
+        let bad = Bad {
+            fixture: &fixture,
+            expected,
+        };
+        let answer = fixture.client.kv_pessimistic_lock(&request);
+        bad.check("kv_pessimistic_lock", answer);
+        bad.check_batched("kv_pessimistic_lock", &request);
+    }
     stays_up(&fixture);
 }
 

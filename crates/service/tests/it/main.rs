@@ -9,6 +9,7 @@
 mod bad_input;
 mod batch;
 mod coverage;
+mod deadlock;
 mod fixture;
 mod health;
 mod properties;

@@ -192,6 +192,24 @@ pub(crate) fn served(context: &Context) -> Vec<Cmd> {
         req.set_primary_lock(key());
         req.set_start_version(9);
     });
+    cmd!(PessimisticLock, PessimisticLockRequest, |req| {
+        let mut mutation = Mutation::default();
+        mutation.set_op(Op::PessimisticLock);
+        mutation.set_key(key());
+        req.mut_mutations().push(mutation);
+        req.set_primary_lock(key());
+        req.set_start_version(9);
+        req.set_for_update_ts(9);
+        req.set_wait_timeout(-1);
+    });
+    cmd!(PessimisticRollback, PessimisticRollbackRequest, |req| {
+        req.mut_keys().push(key());
+        req.set_start_version(9);
+    });
+    cmd!(CheckSecondaryLocks, CheckSecondaryLocksRequest, |req| {
+        req.mut_keys().push(key());
+        req.set_start_version(9);
+    });
     cmd!(CheckTxnStatus, CheckTxnStatusRequest, |req| {
         req.set_primary_key(key());
         req.set_lock_ts(9);
@@ -229,13 +247,6 @@ pub(crate) fn unserved() -> Vec<Option<Cmd>> {
         Some(Cmd::Import(ImportRequest::default())),
         Some(Cmd::GC(GCRequest::default())),
         Some(Cmd::Coprocessor(coprocessor::Request::default())),
-        Some(Cmd::PessimisticLock(PessimisticLockRequest::default())),
-        Some(Cmd::PessimisticRollback(
-            PessimisticRollbackRequest::default(),
-        )),
-        Some(Cmd::CheckSecondaryLocks(
-            CheckSecondaryLocksRequest::default(),
-        )),
         Some(Cmd::RawCoprocessor(RawCoprocessorRequest::default())),
         Some(Cmd::FlashbackToVersion(FlashbackToVersionRequest::default())),
         Some(Cmd::PrepareFlashbackToVersion(
