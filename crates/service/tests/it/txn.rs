@@ -384,3 +384,45 @@ fn history_and_its_end() {
     assert_eq!(response, DeleteRangeResponse::default());
     assert!(get(&fixture, b"k", 40).get_not_found());
 }
+
+#[test]
+fn the_server_chooses_the_timestamp_of_async_and_one_phase_commits() {
+    let fixture = Fixture::new();
+    get(&fixture, b"p", 50);
+    let mut request = fixture.prewrite_request(b"p", b"v", 10);
+    request.set_use_async_commit(true);
+    request.set_secondaries(vec![b"s".to_vec()].into());
+    let response = fixture.client.kv_prewrite(&request).unwrap();
+    assert!(response.get_errors().is_empty(), "{response:?}");
+    assert_eq!(response.get_min_commit_ts(), 51);
+    assert_eq!(response.get_one_pc_commit_ts(), 0);
+
+    let mut secondaries = CheckSecondaryLocksRequest::default();
+    secondaries.set_context(fixture.context());
+    secondaries.set_start_version(10);
+    secondaries.set_keys(vec![b"p".to_vec()].into());
+    let check = |request: &_| fixture.client.kv_check_secondary_locks(request).unwrap();
+    let response = check(&secondaries);
+    assert_eq!(response.get_locks().len(), 1);
+    let lock = &response.get_locks()[0];
+    assert!(lock.get_use_async_commit());
+    assert_eq!(lock.get_min_commit_ts(), 51);
+    assert_eq!(lock.get_secondaries(), [b"s".to_vec()]);
+    assert!(response.has_exec_details_v2());
+
+    secondaries.set_keys(vec![b"s".to_vec()].into());
+    let response = check(&secondaries);
+    assert!(!response.has_error() && !response.has_region_error());
+    assert!(response.get_locks().is_empty());
+    assert_eq!(response.get_commit_ts(), 0);
+
+    let mut request = fixture.prewrite_request(b"k", b"v", 60);
+    request.set_try_one_pc(true);
+    let response = fixture.client.kv_prewrite(&request).unwrap();
+    assert_eq!(response.get_one_pc_commit_ts(), 61);
+    assert_eq!(response.get_min_commit_ts(), 0);
+    assert_eq!(get(&fixture, b"k", 61).get_commit_ts(), 61);
+    secondaries.set_keys(vec![b"k".to_vec()].into());
+    secondaries.set_start_version(60);
+    assert_eq!(check(&secondaries).get_commit_ts(), 61);
+}
