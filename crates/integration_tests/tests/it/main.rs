@@ -18,6 +18,7 @@ mod limits;
 mod locks;
 mod pd_bad_input;
 mod pd_port;
+mod pessimistic;
 mod raw_api;
 mod raw_formats;
 mod security;

@@ -290,6 +290,39 @@ fn a_wake_up_and_the_end_of_time_exclude_each_other() {
     }
 }
 
+/// A writer that queues for the latch behind the release finds the key locked: by the one who releases, or by the one
+/// who was resumed. Were the latch given up in between, it could find it free.
+#[test]
+fn trap_27_a_wake_up_inherits_the_latches() {
+    for seed in 0..100 {
+        let world = World::new(seed);
+        set(&world, FOR_EVER, seed % 2 == 0);
+        let held = acquire(&world, lock_request(&world, 10, b"k", false));
+        world.run(held).unwrap();
+        let mut waiting = acquire(&world, lock_request(&world, 20, b"k", true)).boxed_local();
+        world.stepper.run_until_stalled();
+        let mut req = kvrpcpb::PrewriteRequest::default();
+        req.set_context(world.context());
+        req.set_start_version(30);
+        req.set_primary_lock(b"k".to_vec());
+        let mut mutation = kvrpcpb::Mutation::default();
+        mutation.set_key(b"k".to_vec());
+        req.mut_mutations().push(mutation);
+        let writer = storage::Prewrite::try_from(req).unwrap();
+        let release = give_back(&world, 10, b"k");
+        let writer = world.storage.sched_txn_command(writer, tracker());
+        let both = futures::future::join(release, writer);
+        let (released, written) = world.run(both);
+        released.unwrap();
+        let locks = written.unwrap().locks;
+        assert_eq!(locks.len(), 1, "seed {seed}: a writer came between");
+        world.stepper.run_until_stalled();
+        (&mut waiting).now_or_never().unwrap().unwrap();
+        world.run(give_back(&world, 20, b"k")).unwrap();
+        assert_idle(&world);
+    }
+}
+
 /// Fail points belong to the whole process, so `cargo xtask test` runs these by themselves.
 #[cfg(feature = "failpoints")]
 mod failpoints {
