@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use integration_tests::TikvServer;
 use tikv_client::{
-    CheckLevel, Error, Key, KvPair, Timestamp, TimestampExt, TransactionClient, TransactionOptions,
+    Error, Key, KvPair, Timestamp, TimestampExt, TransactionClient, TransactionOptions,
 };
 
 use crate::clients::{self, begin, optimistic, read, timestamp, write};
@@ -318,32 +318,66 @@ async fn gc_moves_the_safe_point_forward_only() {
     server.stop().await.unwrap();
 }
 
-/// What is not served yet must fail aloud: a client that believed in a one-phase or asynchronous
-/// commit would report a commit that did not happen.
+/// The ways to commit in which the server chooses the timestamp.
+fn server_commits() -> [TransactionOptions; 3] {
+    [
+        optimistic().use_async_commit(),
+        optimistic().try_one_pc(),
+        optimistic().use_async_commit().try_one_pc(),
+    ]
+}
+
 #[tokio::test]
-async fn kinds_of_transactions_that_are_not_served_are_refused() {
+async fn a_commit_whose_timestamp_the_server_chooses_is_seen_by_those_who_begin_later() {
     let mut server = TikvServer::start().await.unwrap();
     let client = clients::transactional(&server).await;
-    let kinds = [optimistic().use_async_commit(), optimistic().try_one_pc()];
-    for options in kinds {
-        let mut transaction = client.begin_with_options(options.clone()).await.unwrap();
-        transaction
-            .put("k".to_owned(), "1".to_owned())
-            .await
-            .unwrap();
-        assert!(transaction.commit().await.is_err(), "{options:?}");
+    for (round, options) in server_commits().into_iter().enumerate() {
+        let value = round.to_string();
+        let mut early = begin(&client).await;
+        let mut writer = client.begin_with_options(options.clone()).await.unwrap();
+        for n in 0..40 {
+            writer.put(format!("k{n}"), value.clone()).await.unwrap();
+        }
+        // A read above the start of the writer: the commit has to land above it.
+        let mut between = begin(&client).await;
+        let before = between.get("k7".to_owned()).await.unwrap();
+        let commit_ts = writer.commit().await.unwrap().unwrap();
+        let read_at = between.start_timestamp().version();
+        assert!(commit_ts.version() > read_at, "{options:?}");
+        for key in ["k0", "k7", "k39"] {
+            assert_eq!(
+                read(&client, key).await.as_deref(),
+                Some(&*value),
+                "{options:?}"
+            );
+        }
+        let again = between.get("k39".to_owned()).await.unwrap();
+        assert_eq!(again, before, "{options:?}");
+        assert_eq!(early.get("k39".to_owned()).await.unwrap(), before);
+        between.rollback().await.unwrap();
+        early.rollback().await.unwrap();
     }
-    let pessimistic = TransactionOptions::new_pessimistic().drop_check(CheckLevel::None);
-    let mut transaction = client.begin_with_options(pessimistic).await.unwrap();
-    let error = transaction
-        .get_for_update("k".to_owned())
-        .await
-        .unwrap_err();
-    assert!(format!("{error:?}").contains("Unimplemented"), "{error:?}");
-    // Nothing that they left behind stays in the way.
-    let now = client.current_timestamp().await.unwrap();
-    client.gc(now).await.unwrap();
-    assert_eq!(read(&client, "k").await, None);
-    write(&client, &[("k", "2")]).await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_second_writer_gets_a_conflict_whoever_chooses_the_timestamp() {
+    let mut server = TikvServer::start().await.unwrap();
+    let client = clients::transactional(&server).await;
+    for options in server_commits() {
+        let mut first = client.begin_with_options(options.clone()).await.unwrap();
+        let mut second = client.begin_with_options(options.clone()).await.unwrap();
+        for writer in [&mut first, &mut second] {
+            // Without its read the second could come after the first: the server may choose any timestamp that no
+            // read has passed.
+            writer.get("k".to_owned()).await.unwrap();
+            writer.put("k".to_owned(), "v".to_owned()).await.unwrap();
+        }
+        let commit_ts = first.commit().await.unwrap().unwrap();
+        let error = second.commit().await.unwrap_err();
+        let (.., conflict_commit_ts) = conflict_in(&error).unwrap();
+        assert_eq!(conflict_commit_ts, commit_ts.version(), "{options:?}");
+        second.rollback().await.unwrap();
+    }
     server.stop().await.unwrap();
 }
