@@ -18,6 +18,9 @@ type Place = (TimeStamp, u64);
 /// A moment and the number that tells it from others at the same moment.
 type TimedKey = (Instant, u64);
 
+/// Waiters that left, each with its number.
+type Popped<T> = Vec<(u64, Wait<T>)>;
+
 /// Those behind the first are woken later.
 #[derive(Debug)]
 struct Delayed {
@@ -115,11 +118,7 @@ impl<T> KeyQueue<T> {
 
     /// Takes out who is woken when the lock is released: the first, and when that wants a shared lock, those after
     /// it who want one, too.
-    pub(super) fn pop_released(
-        &mut self,
-        now: Instant,
-        forget: &mut Vec<WaitFor>,
-    ) -> Vec<(u64, Wait<T>)> {
+    pub(super) fn pop_released(&mut self, now: Instant, forget: &mut Vec<WaitFor>) -> Popped<T> {
         self.changed = Some(now);
         let mut popped = Vec::new();
         while let Some((place, next)) = self.waiters.first_key_value() {
@@ -167,7 +166,7 @@ impl<T> KeyQueue<T> {
     pub(super) fn pop_delayed(
         &mut self,
         forget: &mut Vec<WaitFor>,
-    ) -> Option<(ReleasedLock, Vec<(u64, Wait<T>)>)> {
+    ) -> Option<(ReleasedLock, Popped<T>)> {
         let delayed = self.delayed.take()?;
         let mut places = Vec::new();
         for (place, wait) in &self.waiters {
@@ -205,7 +204,7 @@ impl<T> KeyQueue<T> {
         &mut self,
         start_ts: TimeStamp,
         forget: &mut Vec<WaitFor>,
-    ) -> Vec<(u64, Wait<T>)> {
+    ) -> Popped<T> {
         let places: Vec<_> = self
             .waiters
             .range((start_ts, 0)..=(start_ts, u64::MAX))

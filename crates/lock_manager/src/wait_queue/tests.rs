@@ -345,7 +345,8 @@ impl Model {
     fn release(&mut self, key: u8, next_id: u64) -> Vec<u64> {
         let mut popped: Vec<Row> = Vec::new();
         while let Some(at) = self.first(key) {
-            if !popped.is_empty() && !(popped[0].shared && self.rows[at].shared) {
+            let joins = |first: &Row| first.shared && self.rows[at].shared;
+            if !popped.first().is_none_or(joins) {
                 break;
             }
             popped.push(self.rows.remove(at));
