@@ -30,7 +30,7 @@ const CALM: Duration = Duration::from_secs(1);
 /// Files and buffers are counted in whole numbers, so the gain must be small well before the end of the band.
 const GAIN_MAX: f64 = 1.5;
 const GAIN_SLOPE: f64 = 2.0;
-const GAIN_MIN: f64 = 0.05;
+const GAIN_MIN: f64 = 0.02;
 
 /// What is too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

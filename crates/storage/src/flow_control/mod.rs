@@ -28,16 +28,21 @@ use engine_traits::WritePressure;
 use futures::future::select;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
-use runtime::{Clock, Runtime, Sleep, Timer};
+use runtime::{Clock, Runtime, Timer};
 use yatp::{Priority, TaskOptions};
 
-use self::bucket::Bucket;
+use self::bucket::{Bucket, Turn};
 use self::controller::{Cause, Controller, RATE_MIN, Verdict};
 use crate::deadline::Deadline;
 use crate::{Config, Error, Result, metrics};
 
-/// Between two looks at the engine while there are writes.
+/// Between two looks at the engine while there are writes, and while they are held back: a flush may change everything
+/// within milliseconds, and nobody should wait for what is over.
 const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL_HELD: Duration = Duration::from_millis(20);
+/// Whoever waits looks again whether the rate has changed: after a part of its wait, at least this.
+const RECHECK_MIN: Duration = Duration::from_millis(10);
+const RECHECK_PART: u32 = 4;
 /// Nobody waits longer than this: whoever would is refused, and tries again when the queue is shorter.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 /// What those are told to wait who are refused because of what compactions have to do: that takes minutes.
@@ -111,10 +116,13 @@ impl FlowControl {
     pub async fn watch(self, pressure: impl Fn() -> Option<WritePressure> + Send + 'static) {
         while let Some(pressure) = pressure() {
             self.look(&pressure);
-            if !self.shared.holding.load(Ordering::Relaxed) {
+            let interval = if self.shared.holding.load(Ordering::Relaxed) {
+                INTERVAL_HELD
+            } else {
                 self.first_write().await;
-            }
-            let sleep = self.shared.timer.sleep(INTERVAL);
+                INTERVAL
+            };
+            let sleep = self.shared.timer.sleep(interval);
             select(sleep, Box::pin(self.many_bytes())).await;
         }
     }
@@ -132,10 +140,11 @@ impl FlowControl {
             Verdict::Free => None,
             Verdict::Rate(rate, cause) | Verdict::Refuse(rate, cause) => Some((rate, cause)),
         };
-        match (held, state.verdict) {
-            (Some((rate, _)), Verdict::Free) => state.bucket = Bucket::new(rate, now),
-            (Some((rate, _)), _) => state.bucket.set_rate(rate, now),
-            (None, _) => {}
+        if state.verdict == Verdict::Free {
+            state.bucket.settle(now);
+        }
+        if let Some((rate, _)) = held {
+            state.bucket.set_rate(rate, now);
         }
         tell(&state.verdict, &verdict);
         state.verdict = verdict;
@@ -184,10 +193,10 @@ impl FlowControl {
     ) -> Result<Hold> {
         let shared = &*self.shared;
         let holding = shared.holding.load(Ordering::Acquire);
-        let wait = if holding {
-            self.wait_of(kind, bytes, deadline)?
+        let turn = if holding {
+            self.turn_of(kind, bytes, deadline)?
         } else {
-            Duration::ZERO
+            None
         };
         let bytes = bytes as u64;
         let before = shared.written.fetch_add(bytes, Ordering::SeqCst);
@@ -196,28 +205,31 @@ impl FlowControl {
         if crossed || shared.idle.load(Ordering::SeqCst) {
             shared.watch.wake();
         }
-        if wait.is_zero() {
-            return Ok(Hold(None));
-        }
-        metrics::THROTTLE_DURATION.observe(wait.as_secs_f64());
-        Ok(Hold(Some(shared.timer.sleep(wait))))
+        Ok(Hold(turn.map(|turn| (self.clone(), turn))))
     }
 
-    fn wait_of(&self, kind: &'static str, bytes: usize, deadline: &Deadline) -> Result<Duration> {
+    /// The turn of a write, if it has to wait.
+    fn turn_of(
+        &self,
+        kind: &'static str,
+        bytes: usize,
+        deadline: &Deadline,
+    ) -> Result<Option<Turn>> {
         let shared = &*self.shared;
         let now = shared.clock.now();
         let mut state = shared.state.lock();
         let (refuse, cause) = match state.verdict {
             // It was free between the look at the flag and here.
-            Verdict::Free => return Ok(Duration::ZERO),
+            Verdict::Free => return Ok(None),
             Verdict::Rate(_, cause) => (false, cause),
             Verdict::Refuse(_, cause) => (true, cause),
         };
         if ends_transaction(kind) {
             state.bucket.take(bytes);
-            return Ok(Duration::ZERO);
+            return Ok(None);
         }
-        let wait = state.bucket.wait(now);
+        let turn = state.bucket.turn();
+        let wait = state.bucket.wait(turn, now);
         if refuse {
             return Err(refused(cause, REFUSED_BACKOFF));
         }
@@ -225,7 +237,18 @@ impl FlowControl {
             return Err(refused(cause, wait));
         }
         state.bucket.take(bytes);
-        Ok(wait)
+        Ok((!wait.is_zero()).then_some(turn))
+    }
+
+    /// How long a turn is away at the rate of this moment.
+    fn away(&self, turn: Turn) -> Duration {
+        let mut state = self.shared.state.lock();
+        match state.verdict {
+            Verdict::Free => Duration::ZERO,
+            Verdict::Rate(..) | Verdict::Refuse(..) => {
+                state.bucket.wait(turn, self.shared.clock.now())
+            }
+        }
     }
 }
 
@@ -239,16 +262,28 @@ fn refused(cause: Cause, backoff: Duration) -> Error {
     }
 }
 
-/// A wait that a write owes. Dropping it gives nothing back: whoever goes away while it waits has still been counted.
+/// A turn that a write has to wait for. Dropping it gives nothing back: whoever goes away while it waits has still been
+/// counted.
 #[derive(Default)]
 #[must_use = "a write that does not wait is not held back"]
-pub(crate) struct Hold(Option<Sleep>);
+pub(crate) struct Hold(Option<(FlowControl, Turn)>);
 
 impl Hold {
+    /// Waits for the turn.
     pub(crate) async fn over(self) {
-        if let Some(sleep) = self.0 {
-            sleep.await;
+        let Some((flow, turn)) = self.0 else { return };
+        let shared = &*flow.shared;
+        let begun = shared.clock.now();
+        loop {
+            let wait = flow.away(turn);
+            if wait.is_zero() {
+                break;
+            }
+            let part = (wait / RECHECK_PART).max(RECHECK_MIN).min(wait);
+            shared.timer.sleep(part).await;
         }
+        let waited = shared.clock.now().saturating_duration_since(begun);
+        metrics::THROTTLE_DURATION.observe(waited.as_secs_f64());
     }
 }
 

@@ -11,7 +11,8 @@
 //!    its term travels with the write.
 //! 4. Latches are released when the write has finished, and only then the answer is sent: whoever sees the answer
 //!    also sees the write, and so does the next command of the same key.
-//! 5. The deadline is looked at before the latches, after them, before the decision and before the write. Once the write
+//! 5. The deadline is looked at before the latches, after them, before the decision and before the write; after them
+//!    also whether the command is likely to end in time. Once the write
 //!    is handed over its real outcome is reported, however late; only the engine may still refuse one that it has not
 //!    begun.
 //!
@@ -32,7 +33,7 @@ use mvcc::Statistics;
 use runtime::{Clock, Instant, Runtime};
 use tracker::TrackerHandle;
 use txn_types::Key;
-use yatp::{Pool, Priority, TaskOptions};
+use yatp::{MeanTime, Pool, Priority, TaskOptions};
 
 use super::admission::{Admission, gauge};
 use super::carried::Carried;
@@ -72,6 +73,8 @@ pub(super) struct Shared<E, L> {
     pending_bytes_limit: AtomicUsize,
     memory: MemoryQuota,
     flow: FlowControl,
+    /// How long commands take from their latches to their end.
+    service: MeanTime,
     pub(super) limits: Limits,
 }
 
@@ -143,6 +146,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 pending_bytes_limit: AtomicUsize::new(config.pending_write_bytes()),
                 memory: parts.memory,
                 flow: parts.flow,
+                service: MeanTime::default(),
                 limits: Limits::new(config),
             }),
         };
@@ -381,6 +385,12 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             .latch(kind, latches, started, &deadline, &tracker)
             .await?;
         let before_snapshot = self.shared.clock.now();
+        // Whoever waited and would end too late is not begun, or under more load than there is room for each would be
+        // begun in its last moment and end in vain. A quarter more than the mean, which many exceed.
+        let usual = self.shared.service.mean() * 5 / 4;
+        if before_snapshot - started > usual && deadline.passes_within(usual, &self.shared.clock) {
+            return Err(Error::DeadlineExceeded);
+        }
         let snapshot = self
             .shared
             .engine
@@ -439,6 +449,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         drop(memory_locks);
         self.wake_waiters(&mut guard, &released);
         drop(guard);
+        let ended = self.shared.clock.now();
+        self.shared.service.record(ended, ended - before_snapshot);
         self.observe(kind, started);
         Ok(output)
     }

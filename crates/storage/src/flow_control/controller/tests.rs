@@ -87,14 +87,14 @@ fn the_worse_the_slower() {
     // Half of four buffers, because the engine stops with fewer than the configuration would wait for.
     assert_eq!(
         [0, 1, 2, 3, 4].map(|n| rate(mem_tables(n))),
-        [None, None, Some(83), Some(17), Some(5)]
+        [None, None, Some(83), Some(17), Some(2)]
     );
     assert_eq!(
         [19, 20, 24, 28, 32, 99].map(|n| rate(level0(n))),
-        [None, Some(100), Some(50), Some(5), Some(5), Some(5)]
+        [None, Some(100), Some(50), Some(2), Some(2), Some(2)]
     );
     let slow = [191, 192, 500, 1023].map(|gib| rate(pending(gib)));
-    assert_eq!(slow, [None, Some(141), Some(70), Some(5)]);
+    assert_eq!(slow, [None, Some(141), Some(70), Some(2)]);
     let (_, cause) = first_rate(&level0(20)).unwrap();
     assert_eq!(cause, Cause::Level0Files(Cf::Write));
 }
@@ -103,7 +103,7 @@ fn the_worse_the_slower() {
 fn an_engine_that_holds_writers_back_slows_them_down_whatever_the_figures() {
     let mut slowed = mem_tables(0);
     slowed.held_back = HeldBack::Slowed;
-    assert_eq!(first_rate(&slowed), Some((5, Cause::Engine)));
+    assert_eq!(first_rate(&slowed), Some((2, Cause::Engine)));
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn overload(flush: f64, merge: f64, demand: f64, config: FlowControlConfig) -> (
         let passes = match &mut bucket {
             _ if stalled => false,
             None => true,
-            Some(bucket) => bucket.wait(time.now()).is_zero(),
+            Some(bucket) => bucket.wait(bucket.turn(), time.now()).is_zero(),
         };
         let done = if passes { wanted } else { 0.0 };
         if let (true, Some(bucket)) = (passes, &mut bucket) {
