@@ -1,3 +1,5 @@
+//! Locks and histories of keys, and the explanations that follow from them.
+
 use kvproto::kvrpcpb::MvccValue;
 use test_case::test_case;
 

@@ -1,3 +1,5 @@
+//! Pressure in, permission out: tables of engine figures, and what the controller makes of them.
+
 use online_config::ReadableSize;
 use runtime::VirtualClock;
 
