@@ -192,3 +192,68 @@ fn words_without_a_cluster() {
     let error = ctl.complains(&["key", "a\\q"]);
     assert!(error.contains("\\q is no escape"), "{error}");
 }
+
+/// A client that locks two keys and dies, by hand.
+#[tokio::test]
+async fn locks_and_what_blocks_a_key() {
+    let mut server = TikvServer::start().await.unwrap();
+    let ctl = Ctl::of(&server);
+    let client = crate::clients::transactional(&server).await;
+    let wire = crate::wire::Wire::connect(&server).await;
+    ctl.says(&["txn", "put", "b", "old"]);
+    assert_eq!(ctl.says(&["locks"]), "(0 found)");
+    let free = ctl.json(&["explain-key", "b"]);
+    assert_eq!(free["lock"], Value::Null);
+    assert_eq!(free["reader"]["value"], "old");
+    assert_eq!(free["next"], "nothing: no lock is on this key");
+
+    const TTL_MS: u64 = 600_000;
+    let start_ts = crate::clients::timestamp(&client).await;
+    wire.prewrite(b"a", &[b"a", b"b"], start_ts, TTL_MS).await;
+    let locks = ctl.json(&["locks"]);
+    assert_eq!(locks.as_array().unwrap().len(), 2);
+    assert_eq!(locks[1]["key"], "b");
+    assert_eq!(locks[1]["primary"], "a");
+    assert_eq!(locks[1]["start-ts"], start_ts);
+    assert_eq!(locks[1]["expired"], false);
+    assert_eq!(locks[0]["is-primary"], true);
+    let count = |arguments: &[&str]| {
+        let found = ctl.json(&[&["locks"], arguments].concat());
+        found.as_array().unwrap().len()
+    };
+    assert_eq!(count(&["b"]), 1);
+    assert_eq!(count(&["", "b"]), 1);
+    assert_eq!(count(&["--limit", "1"]), 1);
+    assert_eq!(count(&["--older-than", "1h"]), 0);
+    assert_eq!(count(&["--txn", &start_ts.to_string()]), 2);
+    assert_eq!(count(&["--txn", &(start_ts + 1).to_string()]), 0);
+    let versions = ctl.json(&["mvcc", "b"]);
+    assert_eq!(versions["lock"]["ttl-ms"], TTL_MS);
+
+    let alive = ctl.json(&["explain-key", "b"]);
+    assert_eq!(alive["transaction"]["state"], "alive");
+    assert_eq!(alive["reader"], json!({ "sees": "lock", "below": "old" }));
+    assert_eq!(alive["waiters"], json!([]));
+    let text = ctl.says(&["explain-key", "b"]);
+    assert!(text.contains("next    wait, or end the client"), "{text}");
+
+    // The primary is committed, the client dies before the other key: nobody has lost anything.
+    let commit_ts = crate::clients::timestamp(&client).await;
+    let mut commit = kvproto::kvrpcpb::CommitRequest::default();
+    commit.mut_keys().push(b"a".to_vec());
+    commit.set_start_version(start_ts);
+    commit.set_commit_version(commit_ts);
+    wire.call(commit).await;
+    let committed = ctl.json(&["explain-key", "b"]);
+    assert_eq!(
+        committed["transaction"],
+        json!({ "state": "committed", "commit-ts": commit_ts })
+    );
+    // It was only looked at; what it advises to do does away with the lock.
+    assert_eq!(count(&[]), 1);
+    let next = committed["next"].as_str().unwrap();
+    assert!(next.contains("tikv-ctl txn get 'b'"), "{next}");
+    ctl.says(&["txn", "get", "b"]);
+    assert_eq!(count(&[]), 0);
+    server.stop().await.unwrap();
+}
