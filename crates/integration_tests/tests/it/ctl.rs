@@ -257,3 +257,35 @@ async fn locks_and_what_blocks_a_key() {
     assert_eq!(count(&[]), 0);
     server.stop().await.unwrap();
 }
+
+/// One who waits for a lock is told of. The waiting task needs a thread of its own: the tool blocks the test's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_key() {
+    let mut server = TikvServer::start().await.unwrap();
+    let ctl = Ctl::of(&server);
+    let client = crate::clients::transactional(&server).await;
+    let mut holder = client.begin_pessimistic().await.unwrap();
+    holder.lock_keys(["k".to_owned()]).await.unwrap();
+    let mut waiter = client.begin_pessimistic().await.unwrap();
+    let waits_as = tikv_client::TimestampExt::version(&waiter.start_timestamp());
+    let waiting = tokio::spawn(async move {
+        let locked = waiter.lock_keys(["k".to_owned()]).await;
+        let ended = waiter.rollback().await;
+        (locked, ended)
+    });
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let told = loop {
+        let told = ctl.json(&["explain-key", "k"]);
+        if told["waiters"][0]["start-ts"] == waits_as {
+            break told;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{told}");
+    };
+    assert_eq!(told["lock"]["kind"], "pessimistic");
+    assert_eq!(told["reader"]["sees"], "nothing");
+    holder.rollback().await.unwrap();
+    let (locked, ended) = waiting.await.unwrap();
+    locked.unwrap();
+    ended.unwrap();
+    server.stop().await.unwrap();
+}

@@ -1,10 +1,15 @@
 //! Pessimistic transactions of the published client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use grpcio::{ChannelBuilder, EnvBuilder};
 use integration_tests::TikvServer;
+use kvproto::kvrpcpb::GetLockWaitInfoRequest;
+use kvproto::tikvpb::TikvClient;
 use tikv_client::{CheckLevel, Error, Transaction, TransactionClient, TransactionOptions};
+use tokio::time::Instant;
 
 use crate::clients::{self, begin, read, write};
 
@@ -65,13 +70,29 @@ async fn a_rollback_lets_the_next_one_in() {
         second.put(key("k"), key("2")).await?;
         second.commit().await
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until_somebody_waits(&server).await;
     assert!(!waits.is_finished());
     first.rollback().await.unwrap();
     // Woken, it is told to try again; a client that does not is told so.
     let outcome = waits.await.unwrap();
     assert!(outcome.is_ok() || is_conflict(&outcome.unwrap_err()));
     server.stop().await.unwrap();
+}
+
+/// Waits until a lock request waits in the server.
+async fn until_somebody_waits(server: &TikvServer) {
+    let environment = Arc::new(EnvBuilder::new().cq_count(1).build());
+    let channel = ChannelBuilder::new(environment).connect(&server.client_address().to_string());
+    let tikv = TikvClient::new(channel);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let asked = tikv.get_lock_wait_info_async(&GetLockWaitInfoRequest::default());
+        let answer = asked.unwrap().await.unwrap();
+        if !answer.get_entries().is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nobody waits for a lock");
+    }
 }
 
 fn is_conflict(error: &Error) -> bool {
@@ -125,7 +146,7 @@ async fn a_deadlock_is_told_to_one_of_the_two() {
         let outcome = first.lock_keys([key("b")]).await;
         (first, outcome)
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until_somebody_waits(&server).await;
     let victim = second.lock_keys([key("a")]).await.unwrap_err();
     let text = format!("{victim:?}");
     assert!(text.contains("deadlock: Some"), "{text}");

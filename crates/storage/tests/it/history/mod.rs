@@ -269,6 +269,10 @@ impl<K: KvEngine> History<'_, K> {
 struct Played(u64, Modes);
 
 impl Drop for Played {
+    #[expect(
+        clippy::print_stderr,
+        reason = "a failing seed is told to whoever runs the test"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("history of seed {}, {:?}", self.0, self.1);
