@@ -37,9 +37,11 @@ requests! {
         GetAllKeyspacesRequest, LoadKeyspaceByIDRequest, LoadKeyspaceRequest, LookupKeyspaceRequest,
         UpdateKeyspaceStateRequest, WatchKeyspacesRequest;
     kvrpcpb:
-        BatchGetRequest, BatchRollbackRequest, CheckTxnStatusRequest, CleanupRequest, CommitRequest,
-        DeleteRangeRequest, GetHealthFeedbackRequest, GetRequest, MvccGetByKeyRequest,
-        MvccGetByStartTsRequest, PrewriteRequest, RawBatchDeleteRequest, RawBatchGetRequest,
+        BatchGetRequest, BatchRollbackRequest, CheckSecondaryLocksRequest, CheckTxnStatusRequest,
+        CleanupRequest, CommitRequest,
+        DeleteRangeRequest, GetHealthFeedbackRequest, GetLockWaitInfoRequest, GetRequest,
+        MvccGetByKeyRequest,
+        MvccGetByStartTsRequest, PessimisticLockRequest, PessimisticRollbackRequest, PrewriteRequest, RawBatchDeleteRequest, RawBatchGetRequest,
         RawBatchPutRequest, RawBatchScanRequest, RawCASRequest, RawChecksumRequest,
         RawDeleteRangeRequest, RawDeleteRequest, RawGetKeyTTLRequest, RawGetRequest, RawPutRequest,
         RawScanRequest, ResolveLockRequest, ScanLockRequest, ScanRequest, TxnHeartBeatRequest,

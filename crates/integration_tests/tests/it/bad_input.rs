@@ -21,7 +21,7 @@ use crate::clients::{self, read, write};
 use crate::wire::{LIVE, Outcome, Rpc, Wire, pair, put, range};
 
 /// RPCs that are not for a region.
-const OF_THE_STORE: [&str; 2] = ["UnsafeDestroyRange", "GetHealthFeedback"];
+const OF_THE_STORE: [&str; 3] = ["UnsafeDestroyRange", "GetHealthFeedback", "GetLockWaitInfo"];
 
 /// A server that other clients use, before and after.
 struct Scene {

@@ -144,6 +144,27 @@ rpcs! {
         r.set_key(KEY.into());
         r.set_start_version(TS);
     }
+    "KvCheckSecondaryLocks" CheckSecondaryLocksRequest -> CheckSecondaryLocksResponse by one |r| {
+        r.mut_keys().push(KEY.into());
+        r.set_start_version(TS);
+    }
+    "KvPessimisticLock" PessimisticLockRequest -> PessimisticLockResponse by list |r| {
+        let mut mutation = Mutation::default();
+        mutation.set_op(Op::PessimisticLock);
+        mutation.set_key(KEY.into());
+        r.mut_mutations().push(mutation);
+        r.set_primary_lock(KEY.into());
+        r.set_start_version(TS);
+        r.set_for_update_ts(TS);
+        r.set_lock_ttl(1);
+        r.set_wait_timeout(-1);
+    }
+    "KVPessimisticRollback" PessimisticRollbackRequest -> PessimisticRollbackResponse by list |r| {
+        r.mut_keys().push(KEY.into());
+        r.set_start_version(TS);
+        r.set_for_update_ts(TS);
+    }
+    "GetLockWaitInfo" GetLockWaitInfoRequest -> GetLockWaitInfoResponse by text |r| { r.mut_context(); }
     "KvBatchGet" BatchGetRequest -> BatchGetResponse by pairs |r| {
         r.mut_keys().push(KEY.into());
         r.set_version(TS);
