@@ -19,7 +19,6 @@ use futures::channel::mpsc;
 use futures::{FutureExt as _, StreamExt as _};
 use grpcio::{EnvBuilder, Environment};
 use kv::{Engine as _, LocalEngine, LocalRegion, OnFatal, Snapshot as _, SnapshotContext};
-use online_config::OnlineConfig as _;
 use pd_client::{PdClient, RpcClient};
 use runtime::{Runtime, ShutdownTrigger, shutdown_pair};
 use security::{ClientCertificate, HttpVersions, Security};
@@ -29,7 +28,7 @@ use yatp::Pool;
 use crate::below::Below;
 use crate::bootstrap::{Identity, bootstrap};
 use crate::builder::ServiceFactory;
-use crate::config::{Config, placement};
+use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::disk_watch::DiskWatch;
 use crate::engines::{Engines, RocksEngines};
@@ -439,15 +438,13 @@ impl Parts {
             .map_err(|error| Error::EmbeddedPd(error.to_string()))?;
         let urls = server.client_urls();
         let online = server.online_settings();
-        let online_keys = Config::ONLINE_KEYS.iter().copied();
-        let keys: Vec<_> = online_keys
-            .filter(|key| placement::is_embedded(key))
-            .collect();
-        self.state.config().register(&keys, move |config| {
-            let embedded = &config.pd.embedded;
-            online.set_gc(embedded.gc_life_time.0, embedded.gc_run_interval.0);
-            online.set_etcd_limits(embedded.etcd.limits());
-        });
+        self.state
+            .config()
+            .register_below("pd.embedded.", move |config| {
+                let embedded = &config.pd.embedded;
+                online.set_gc(embedded.gc_life_time.0, embedded.gc_run_interval.0);
+                online.set_etcd_limits(embedded.etcd.limits());
+            });
         self.pd_server = Some(server);
         Ok(urls)
     }
@@ -549,29 +546,18 @@ impl Parts {
         services.push(pessimistic::service(&detector));
         let storage = below.storage::<F>(reads, commands, &settings, &self.runtime)?;
         let changed = storage.clone();
-        let keys = &[
-            "storage.flow-control.enable",
-            "storage.flow-control.hard-pending-compaction-bytes-limit",
-            "storage.flow-control.l0-files-threshold",
-            "storage.flow-control.memtables-threshold",
-            "storage.flow-control.soft-pending-compaction-bytes-limit",
-            "storage.max-key-size",
-            "storage.max-read-size",
-            "storage.max-read-tasks-per-worker",
-            "storage.max-write-size",
-            "storage.memory-quota",
-            "storage.scheduler-pending-write-threshold",
-        ];
-        self.state.config().register(keys, move |config| {
-            let bounds = config.local_engine();
-            let local = changed.engine();
-            local.set_write_limits(bounds.max_write_bytes, bounds.max_pending_bytes);
-            changed.reconfigure(&config.storage());
-        });
+        self.state
+            .config()
+            .register_below("storage.", move |config| {
+                let bounds = config.local_engine();
+                let local = changed.engine();
+                local.set_write_limits(bounds.max_write_bytes, bounds.max_pending_bytes);
+                changed.reconfigure(&config.storage());
+            });
         pessimistic::apply(&config.pessimistic_txn, &storage, &detector);
         let changed = storage.clone();
-        let keys = pessimistic::ONLINE_KEYS;
-        self.state.config().register(keys, move |config| {
+        let online = self.state.config();
+        online.register_below("pessimistic-txn.", move |config| {
             pessimistic::apply(&config.pessimistic_txn, &changed, &detector);
         });
         let options = ServerOptions {

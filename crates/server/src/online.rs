@@ -83,6 +83,18 @@ impl ConfigController {
         });
     }
 
+    /// `take` hears of every change of the keys that begin with `prefix`: as many as there are.
+    pub(crate) fn register_below(
+        &self,
+        prefix: &str,
+        take: impl Fn(&Config) + Send + Sync + 'static,
+    ) {
+        let keys = Config::ONLINE_KEYS.iter().copied();
+        let keys: Vec<_> = keys.filter(|key| key.starts_with(prefix)).collect();
+        assert!(!keys.is_empty(), "no key below {prefix} can change");
+        self.register(&keys, take);
+    }
+
     /// Forgets the parts: from here on nothing can change.
     pub(crate) fn close(&self) {
         let parts = std::mem::take(&mut self.state.lock().parts);

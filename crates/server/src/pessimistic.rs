@@ -26,17 +26,6 @@ use crate::builder::ServiceFactory;
 /// that find no room are not looked at.
 const QUEUED_MAX: usize = 4096;
 
-/// The keys that change while the node runs.
-pub(crate) const ONLINE_KEYS: &[&str] = &[
-    "pessimistic-txn.in-memory",
-    "pessimistic-txn.in-memory-instance-size-limit",
-    "pessimistic-txn.in-memory-peer-size-limit",
-    "pessimistic-txn.pipelined",
-    "pessimistic-txn.wait-for-lock-timeout",
-    "pessimistic-txn.wait-memory-limit",
-    "pessimistic-txn.wake-up-delay-duration",
-];
-
 /// Makes the detector of a node.
 pub(crate) fn detector(
     config: &lock_manager::Config,

@@ -7,7 +7,7 @@
 mod file;
 mod load;
 mod memory;
-pub(crate) mod placement;
+mod placement;
 pub mod reference;
 mod sections;
 

@@ -8,11 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::Problem;
 use super::sections::{Empty, address, dialled, duration_within};
 
-/// Whether a key is of the embedded placement driver: what of it can change while it runs is told to it.
-pub(crate) fn is_embedded(key: &str) -> bool {
-    key.starts_with("pd.embedded.")
-}
-
 /// `[pd]`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
