@@ -1,6 +1,6 @@
 //! The closed loop over gRPC: a fixed number of requests in flight, each followed by the next.
 
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +22,26 @@ where
     Op: Fn(usize, &mut Random) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = anyhow::Result<u64>> + Send,
 {
+    let op = move |number, random: &mut Random| {
+        let done = op(number, random);
+        async { done.await.map(|items| (items, ready(()))) }
+    };
+    closed_loop_with_rest::<_, _, Ready<()>>(connections, in_flight, timing, server, op)
+}
+
+/// Does the same, with something to be done after each operation that does not count to it, such as its undoing.
+pub(crate) fn closed_loop_with_rest<Op, Fut, Rest>(
+    connections: &Connections,
+    in_flight: usize,
+    timing: Timing,
+    server: Option<u32>,
+    op: Op,
+) -> anyhow::Result<Sample>
+where
+    Op: Fn(usize, &mut Random) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = anyhow::Result<(u64, Rest)>> + Send,
+    Rest: Future<Output = ()> + Send,
+{
     let op = Arc::new(op);
     measure(timing, server, |workers| {
         for number in 0..in_flight {
@@ -31,11 +51,15 @@ where
             connections.spawn(number, async move {
                 while worker.goes_on() {
                     let started = Instant::now();
-                    let outcome = op(number, &mut random).await;
-                    let failed = outcome.is_err();
-                    worker.done(started, outcome);
-                    if failed {
-                        yield_once().await;
+                    match op(number, &mut random).await {
+                        Ok((items, rest)) => {
+                            worker.done(started, Ok(items));
+                            rest.await;
+                        }
+                        Err(error) => {
+                            worker.done(started, Err(error));
+                            yield_once().await;
+                        }
                     }
                 }
             });

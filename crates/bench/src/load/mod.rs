@@ -12,7 +12,7 @@ mod threads;
 mod tso;
 
 pub(crate) use batched::{Batched, batched, check_kv_get, check_raw_get, check_raw_put};
-pub(crate) use closed::closed_loop;
+pub(crate) use closed::{closed_loop, closed_loop_with_rest};
 pub(crate) use open::{OpenLoop, OpenSample, open_loop};
 pub(crate) use redis::{RedisCommand, encode, exchange, redis};
 pub(crate) use rows::scan_rows;

@@ -6,6 +6,8 @@
 mod latency;
 mod line;
 mod loads;
+mod mode_loads;
+mod modes;
 mod reads;
 mod service;
 mod writes;
@@ -101,6 +103,31 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "txn",
         about: "optimistic transaction on one key against RawPut",
         run: writes::txn,
+    },
+    Scenario {
+        name: "one-phase",
+        about: "transaction on one key in one phase against RawPut",
+        run: modes::one_phase,
+    },
+    Scenario {
+        name: "async-commit",
+        about: "latency of async commit against two phases",
+        run: modes::async_commit,
+    },
+    Scenario {
+        name: "pessimistic-lock",
+        about: "latency of a pessimistic lock against a point get",
+        run: modes::pessimistic_lock,
+    },
+    Scenario {
+        name: "one-hot-key",
+        about: "clients that increment one key, against etcd",
+        run: modes::one_hot_key,
+    },
+    Scenario {
+        name: "rolled-back",
+        about: "a point get among transactions that were rolled back",
+        run: modes::rolled_back,
     },
     Scenario {
         name: "floors",

@@ -14,7 +14,7 @@ pub(crate) const VALUE_BYTES: usize = 100;
 /// Rows of a scan.
 pub(crate) const SCAN_ROWS: u64 = 1000;
 /// How long a lock is respected; longer than any run.
-const LOCK_TTL_MS: u64 = 60_000;
+pub(super) const LOCK_TTL_MS: u64 = 60_000;
 
 /// Key `number` of the family `prefix`: `r` raw, `t` transactional, `w` written by transactions.
 pub(crate) fn key(prefix: u8, number: u64) -> Vec<u8> {
@@ -48,7 +48,7 @@ impl Keyspace {
         }
     }
 
-    fn context(&self) -> kvrpcpb::Context {
+    pub(super) fn context(&self) -> kvrpcpb::Context {
         kvrpcpb::Context::clone(&self.context)
     }
 
@@ -56,6 +56,11 @@ impl Keyspace {
     /// driver gave, far slower than its clock runs.
     pub(crate) fn timestamp(&self) -> u64 {
         self.next_ts.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A key of a transaction that was committed before everything.
+    pub(crate) fn any_key(&self, random: &mut Random) -> Vec<u8> {
+        key(b't', random.below(KEYS))
     }
 
     pub(crate) fn raw_get(&self, random: &mut Random) -> kvrpcpb::RawGetRequest {

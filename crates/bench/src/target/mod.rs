@@ -3,6 +3,7 @@
 mod etcd;
 mod keyspace;
 mod local;
+mod modes;
 mod ready;
 mod redis;
 mod tikv;
@@ -10,5 +11,6 @@ mod tikv;
 pub(crate) use etcd::{Etcd, put as etcd_put};
 pub(crate) use keyspace::{KEYS, Keyspace, VALUE_BYTES, key};
 pub(crate) use local::{PlainFile, RaftLog, Rocks};
+pub(crate) use modes::{etcd_get, etcd_set_unchanged};
 pub(crate) use redis::{Fsync, Redis};
 pub(crate) use tikv::Tikv;
