@@ -47,6 +47,10 @@ pub(crate) struct Shared {
     writes: AtomicU64,
     failing: AtomicBool,
     full: AtomicBool,
+    /// Every so many reads from memory alone miss; 0 is never.
+    miss_every: AtomicU64,
+    /// Reads from memory alone.
+    memory_reads: AtomicU64,
     /// By column family.
     filters: [OnceLock<CompactionFilterFactory>; Cf::ALL.len()],
 }
@@ -82,6 +86,8 @@ impl MemEngine {
             writes: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            miss_every: AtomicU64::new(0),
+            memory_reads: AtomicU64::new(0),
             filters: Default::default(),
         };
         // The contents at the log's base are what a crash falls back to: a reader like any other.
@@ -120,6 +126,12 @@ impl MemEngine {
         self.shared.full.store(full, Ordering::SeqCst);
     }
 
+    /// From now on one of so many point reads and seeks that may look at memory only
+    /// ([`ReadOptions::only_cached`]) fails as if it needed a file; 0 is none.
+    pub fn miss_every(&self, reads: u64) {
+        self.shared.miss_every.store(reads, Ordering::SeqCst);
+    }
+
     fn crash_keeping(&self, tail: usize) -> MemEngine {
         let survivor = MemEngine::with_config(self.shared.config.clone());
         {
@@ -155,6 +167,18 @@ impl MemEngine {
 }
 
 impl Shared {
+    fn read_memory(&self) -> Result<()> {
+        let every = self.miss_every.load(Ordering::SeqCst);
+        if every == 0 {
+            return Ok(());
+        }
+        let before = self.memory_reads.fetch_add(1, Ordering::SeqCst);
+        if before % every == every - 1 {
+            return Err(Error::NotCached);
+        }
+        Ok(())
+    }
+
     /// Changes durability and moves the registration of the log's base along.
     fn make_durable(&self, state: &mut State, change: impl FnOnce(&mut Log)) {
         let before = state.log.base_seq();
@@ -216,6 +240,11 @@ impl Reader {
         }
     }
 
+    /// Fails when a read that may look at memory only is to miss.
+    pub(crate) fn read_memory(&self) -> Result<()> {
+        self.shared.read_memory()
+    }
+
     pub(crate) fn with_store<R>(&self, f: impl FnOnce(&Versioned, u64) -> R) -> R {
         f(&self.shared.state.read().store, self.seq)
     }
@@ -238,9 +267,12 @@ impl Peekable for MemSnapshot {
         &self,
         cf: Cf,
         key: &[u8],
-        _opts: &ReadOptions,
+        opts: &ReadOptions,
         f: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>> {
+        if opts.only_cached {
+            self.reader.read_memory()?;
+        }
         let value: Option<Bytes> = self.reader.with_store(|store, seq| store.get(cf, key, seq));
         Ok(value.map(|value| f(&value)))
     }

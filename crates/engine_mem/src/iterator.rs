@@ -31,6 +31,7 @@ pub struct MemIterator {
     lower: Bound<Vec<u8>>,
     upper: Bound<Vec<u8>>,
     empty: bool,
+    only_cached: bool,
     direction: Direction,
     /// The front is where the iterator stands; the rest follows in `direction`.
     ahead: VecDeque<(Bytes, Bytes)>,
@@ -43,6 +44,7 @@ impl MemIterator {
             reader,
             cf,
             empty: opts.is_empty_range(),
+            only_cached: opts.only_cached,
             lower: opts.lower.map_or(Bound::Unbounded, Bound::Included),
             upper: opts.upper.map_or(Bound::Unbounded, Bound::Excluded),
             direction: Direction::Forward,
@@ -74,6 +76,17 @@ impl MemIterator {
         !self.ahead.is_empty()
     }
 
+    /// Begins a seek, which may miss; then the iterator stands nowhere.
+    fn begin_seek(&mut self) -> Result<()> {
+        self.chunk = FIRST_CHUNK;
+        if self.only_cached {
+            self.reader
+                .read_memory()
+                .inspect_err(|_| self.ahead.clear())?;
+        }
+        Ok(())
+    }
+
     fn step(&mut self, direction: Direction) -> bool {
         if self.direction != direction {
             self.chunk = FIRST_CHUNK;
@@ -92,13 +105,13 @@ impl MemIterator {
 
 impl EngineIterator for MemIterator {
     fn seek(&mut self, key: &[u8]) -> Result<bool> {
-        self.chunk = FIRST_CHUNK;
+        self.begin_seek()?;
         let below = matches!(&self.lower, Bound::Included(lower) if key <= &lower[..]);
         Ok(self.fill(Direction::Forward, (!below).then_some(Bound::Included(key))))
     }
 
     fn seek_for_prev(&mut self, key: &[u8]) -> Result<bool> {
-        self.chunk = FIRST_CHUNK;
+        self.begin_seek()?;
         let above = matches!(&self.upper, Bound::Excluded(upper) if key >= &upper[..]);
         Ok(self.fill(
             Direction::Backward,
@@ -107,12 +120,12 @@ impl EngineIterator for MemIterator {
     }
 
     fn seek_to_first(&mut self) -> Result<bool> {
-        self.chunk = FIRST_CHUNK;
+        self.begin_seek()?;
         Ok(self.fill(Direction::Forward, None))
     }
 
     fn seek_to_last(&mut self) -> Result<bool> {
-        self.chunk = FIRST_CHUNK;
+        self.begin_seek()?;
         Ok(self.fill(Direction::Backward, None))
     }
 

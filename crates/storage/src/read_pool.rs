@@ -28,7 +28,7 @@ use yatp::{MeanTime, Pool, TaskOptions};
 
 use crate::deadline::Deadline;
 use crate::memory::{MemoryLease, MemoryQuota, REQUEST_OVERHEAD};
-use crate::txn::scheduler::{answer, task_options};
+use crate::txn::scheduler::task_options;
 use crate::{Config, Error, Result, metrics, statistics};
 
 /// The pool of reads.
@@ -210,4 +210,9 @@ async fn in_time<T>(
         Err(error) => Poll::Ready(Err(error)),
     })
     .await
+}
+
+/// The caller's end of a task: a task that vanished without an answer was dropped by a stopping pool.
+async fn answer<T: Send + 'static>(started: Result<oneshot::Receiver<Result<T>>>) -> Result<T> {
+    started?.await.unwrap_or(Err(Error::Closed))
 }

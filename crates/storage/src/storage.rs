@@ -1,7 +1,7 @@
 //! The facade: one object that a server (or a program without one) reads and writes through.
 //!
-//! Everything runs on the two pools given from outside; a caller's future only waits. Dropping it abandons a read
-//! that has not begun, and never a write.
+//! What takes long or reads files runs on the two pools given from outside; the rest runs where the caller polls its
+//! future. Dropping it abandons a read that has not begun, and never a write.
 //! Must never: decide anything about data; that is the commands' and readers' part.
 
 use std::future::Future;

@@ -45,6 +45,7 @@ pub struct CasResult {
     pub succeed: bool,
 }
 
+#[derive(Clone)]
 struct CompareAndSwap<F> {
     ctx: Context,
     cf: Cf,

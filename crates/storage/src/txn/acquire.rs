@@ -1,6 +1,7 @@
 //! The way of a lock request through the scheduler: look, lock or wait, and go on when the lock is free.
 //!
-//! 1. A request is admitted and latched like any command, and looks at its keys on a snapshot.
+//! 1. A request is admitted and latched like any command, and looks at its keys on a snapshot: where its caller polls
+//!    it if what it needs stands in memory, else in the pool.
 //! 2. If another transaction holds a key, the request is put in the queue of that key *while it holds the latch*, and
 //!    then gives up latches, admission and task. Whoever releases the lock needs that latch, so comes after.
 //! 3. A command that has released locks, by a write that is applied, tells the queues while it still holds its
@@ -16,56 +17,51 @@
 //!
 //! Must never: hold a lock across an await, lose a wake-up, or answer twice.
 
-use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::channel::oneshot;
+use futures::future::{Either, select};
 use kv::in_memory_locks::PessimisticLock;
 use kv::{Engine, Modify, Snapshot, SnapshotContext, Subscribed, WriteData, WriteEvent};
-use lock_manager::{
-    Deadlock, DeadlockListener, Effects, Holder, LockManager, ReleasedLock, Wait, Waiter,
-    WakeUpMode,
-};
-use mvcc::{Statistics, WriteConflictReason};
+use lock_manager::{Holder, LockManager, Wait, WakeUpMode};
+use mvcc::Statistics;
 use protobuf::Message as _;
 use runtime::Instant;
 use tracker::TrackerHandle;
 use txn_types::{Key, LockValue, TimeStamp};
 
 use super::actions::key_is_locked;
+use super::carried::Place;
 use super::command::WriteContext;
 use super::commands::{
     ACQUIRE_KIND as KIND, AcquirePessimisticLock, Granted, LockDecision, PessimisticLocked,
 };
+use super::latch_guard::LatchGuard;
 use super::lock_waits::{LockAnswer, PARKED_BYTES, Parked, tag};
-use super::scheduler::{LatchGuard, Scheduler, Shared, answer, task_options};
+use super::scheduler::{Scheduler, is_small, task_options};
 use crate::deadline::Deadline;
 use crate::txn::actions::acquire_pessimistic_lock::KeyLocked;
 use crate::{Error, Result};
 
 /// A request under its latches.
-struct Attempt {
-    request: AcquirePessimisticLock,
-    answer: LockAnswer,
-    deadline: Deadline,
+pub(super) struct Attempt {
+    pub(super) request: AcquirePessimisticLock,
+    pub(super) answer: LockAnswer,
+    pub(super) deadline: Deadline,
     /// Since when and until when it has been waiting, if it has.
-    waiting: Option<(Instant, Instant)>,
-    tracker: TrackerHandle,
+    pub(super) waiting: Option<(Instant, Instant)>,
+    pub(super) tracker: TrackerHandle,
 }
 
 /// What an attempt leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
+pub(super) enum Left {
     /// Its key is locked, by it or by another: there will be a release.
     Locked,
     /// Nobody holds the key, as far as it knows.
     Free,
 }
-
-/// Requests to be resumed under one latch, each with what was released.
-type Resumed = VecDeque<(Waiter<Parked>, ReleasedLock)>;
 
 impl<E: Engine, L: LockManager> Scheduler<E, L> {
     /// Runs a lock request.
@@ -74,51 +70,85 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         request: AcquirePessimisticLock,
         tracker: TrackerHandle,
     ) -> impl Future<Output = Result<PessimisticLocked>> + Send + 'static + use<E, L> {
-        answer(self.start_acquire(request, tracker))
+        let (answer, answered) = oneshot::channel();
+        let started = self.start_acquire(request, answer, tracker);
+        async move {
+            // The request first: where it is polled, it answers while it is. Once it waits for a lock it has ended.
+            match select(started?, answered).await {
+                Either::Left((Ok(()), answered)) => answered.await.unwrap_or(Err(Error::Closed)),
+                Either::Left((Err(error), _)) => Err(error),
+                Either::Right((answer, _)) => answer.unwrap_or(Err(Error::Closed)),
+            }
+        }
     }
 
     fn start_acquire(
         &self,
         request: AcquirePessimisticLock,
+        answer: LockAnswer,
         tracker: TrackerHandle,
-    ) -> Result<oneshot::Receiver<Result<PessimisticLocked>>> {
+    ) -> Result<impl Future<Output = Result<()>> + Send + Unpin + 'static + use<E, L>> {
         request.validate(&self.shared.limits)?;
         let deadline = Deadline::of(&request.ctx, &self.shared.clock);
-        let admission = self.admit_held(KIND, request.bytes(), &deadline)?;
-        let keys = request.keys.iter().map(|locked| locked.key.as_encoded());
-        let latches = self.shared.latches.set_for(keys);
+        let bytes = request.bytes();
+        let admission = self.admit_held(KIND, bytes, &deadline)?;
         let options = task_options(&request.ctx, request.start_ts.into_inner());
-        let (answer, answered) = oneshot::channel();
         let this = self.clone();
         let started = self.shared.clock.now();
+        let place = Place::new(is_small(request.keys.len(), bytes));
+        let here = place.clone();
+        let attempt = Attempt {
+            request,
+            answer,
+            deadline,
+            waiting: None,
+            tracker,
+        };
         let work = async move {
-            let latched = this.latch(KIND, latches, started, &deadline, &tracker);
-            match latched.await {
-                Ok(guard) => {
-                    let attempt = Attempt {
-                        request,
-                        answer,
-                        deadline,
-                        waiting: None,
-                        tracker,
-                    };
-                    drop(this.attempt(guard, attempt).await);
-                }
-                Err(error) => drop(answer.send(Err(error))),
-            }
+            this.first_attempt(attempt, started, here).await;
             this.observe(KIND, started);
             Ok(())
         };
-        let task = admission.cover(KIND, work);
-        let run = async move { drop(task.await) };
-        let spawned = self.shared.pool.spawn(options, run);
-        spawned.map_err(|_| Error::Closed)?;
-        Ok(answered)
+        self.start(admission.cover(KIND, work), options, place)
+    }
+
+    /// Latches, and what stands in memory; what takes more begins again in the pool.
+    async fn first_attempt(&self, attempt: Attempt, started: Instant, place: Place) {
+        loop {
+            let keys = attempt.request.keys.iter();
+            let keys = keys.map(|locked| locked.key.as_encoded());
+            let latches = self.shared.latches.set_for(keys);
+            let guard = match self.latch(latches, &attempt.deadline).await {
+                Ok(guard) => guard,
+                Err(error) => return drop(attempt.answer.send(Err(error))),
+            };
+            let looked = match place.is_pool() {
+                true => Some(self.look(&attempt).await),
+                false => self.look_at_once(&attempt),
+            };
+            if let Some(looked) = looked {
+                self.latched(KIND, started, &attempt.tracker);
+                return drop(self.settle(guard, attempt, looked).await);
+            }
+            drop(guard);
+            place.enter_pool().await;
+        }
     }
 
     /// Looks at the keys under their latches, and locks them or waits.
-    async fn attempt(&self, guard: LatchGuard, attempt: Attempt) -> (LatchGuard, Left) {
-        let (decided, snapshot) = match self.look(&attempt).await {
+    pub(super) async fn attempt(&self, guard: LatchGuard, attempt: Attempt) -> (LatchGuard, Left) {
+        let looked = self.look(&attempt).await;
+        self.settle(guard, attempt, looked).await
+    }
+
+    /// Does what was decided.
+    async fn settle(
+        &self,
+        guard: LatchGuard,
+        attempt: Attempt,
+        looked: Result<(LockDecision, E::Snap)>,
+    ) -> (LatchGuard, Left) {
+        let (decided, snapshot) = match looked {
             Ok(decided) => decided,
             Err(error) => {
                 drop(attempt.answer.send(Err(error)));
@@ -149,11 +179,33 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
     async fn look(&self, attempt: &Attempt) -> Result<(LockDecision, E::Snap)> {
         let shared = &self.shared;
         attempt.deadline.check(&shared.clock)?;
-        let before_snapshot = shared.clock.now();
+        let begun = shared.clock.now();
         let snapshot = shared
             .engine
             .async_snapshot(SnapshotContext::new(attempt.request.ctx.clone()))
             .await?;
+        self.decide_lock(attempt, snapshot, begun)
+    }
+
+    /// The decision, if it takes neither time nor a file.
+    fn look_at_once(&self, attempt: &Attempt) -> Option<Result<(LockDecision, E::Snap)>> {
+        let engine = &self.shared.engine;
+        let begun = self.shared.clock.now();
+        let looked = engine
+            .memory_snapshot(&attempt.request.ctx, TimeStamp::zero(), None)?
+            .map_err(Error::from)
+            .and_then(|snapshot| self.decide_lock(attempt, snapshot, begun));
+        let in_vain = |error: &Error| error.is_not_in_memory();
+        (!looked.as_ref().is_err_and(in_vain)).then_some(looked)
+    }
+
+    fn decide_lock(
+        &self,
+        attempt: &Attempt,
+        snapshot: E::Snap,
+        before_snapshot: Instant,
+    ) -> Result<(LockDecision, E::Snap)> {
+        let shared = &self.shared;
         let before_process = shared.clock.now();
         let mut statistics = Statistics::default();
         let mut ctx = WriteContext {
@@ -163,10 +215,17 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             statistics: &mut statistics,
         };
         let decided = attempt.request.decide(snapshot.clone(), &mut ctx);
-        let tracker = &attempt.tracker;
-        crate::statistics::record(KIND, &statistics, tracker);
-        let before_write = shared.clock.now();
-        crate::statistics::record_stages(tracker, before_snapshot, before_process, before_write);
+        if !decided.as_ref().is_err_and(Error::is_not_in_memory) {
+            let tracker = &attempt.tracker;
+            crate::statistics::record(KIND, &statistics, tracker);
+            let before_write = shared.clock.now();
+            crate::statistics::record_stages(
+                tracker,
+                before_snapshot,
+                before_process,
+                before_write,
+            );
+        }
         Ok((decided?, snapshot))
     }
 
@@ -343,174 +402,6 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             }
         }
     }
-
-    /// Wakes those who wait for the locks that a write has removed. The latches of the locks are held by `guard`,
-    /// and go over to those who are resumed.
-    pub(super) fn wake_waiters(&self, guard: &mut LatchGuard, released: &[ReleasedLock]) {
-        if released.is_empty() || self.shared.waits.len() == 0 {
-            return;
-        }
-        let mut groups: Vec<(LatchGuard, Resumed)> = Vec::new();
-        for lock in released {
-            let resumed = self.release(lock);
-            if resumed.is_empty() {
-                continue;
-            }
-            let key = lock.key.as_encoded();
-            match guard.split_off(key, self.next_id()) {
-                Some(part) => groups.push((part, resumed)),
-                // Its latch went with that of another key of the same slot.
-                None => match groups.iter_mut().find(|(part, _)| part.covers(key)) {
-                    Some((_, group)) => group.extend(resumed),
-                    None => self.resume_later(resumed),
-                },
-            }
-        }
-        for (part, resumed) in groups {
-            let this = self.clone();
-            self.spawn_resumes(async move { this.resume(part, resumed).await });
-        }
-        self.arm();
-    }
-
-    /// Tells the queues of a release, and acts; those who are to be resumed are given back.
-    fn release(&self, lock: &ReleasedLock) -> Resumed {
-        let now = self.shared.clock.now();
-        let effects = self.shared.waits.with(|queues| queues.release(now, lock));
-        self.act(effects)
-    }
-
-    /// Resumes requests one after the other under the latch of their keys.
-    async fn resume(&self, mut guard: LatchGuard, mut resumed: Resumed) {
-        while let Some((waiter, released)) = resumed.pop_front() {
-            let left;
-            (guard, left) = self.resume_one(guard, waiter).await;
-            let next_has_key = resumed.iter().any(|(_, next)| next.key == released.key);
-            if left == Left::Free && !next_has_key {
-                resumed.extend(self.release(&released));
-                self.arm();
-            }
-        }
-        drop(guard);
-    }
-
-    async fn resume_one(&self, guard: LatchGuard, waiter: Waiter<Parked>) -> (LatchGuard, Left) {
-        let Wait {
-            since,
-            until,
-            payload,
-            ..
-        } = waiter.wait;
-        if payload.answer.is_canceled() {
-            return (guard, Left::Free);
-        }
-        let request = kvproto::kvrpcpb::PessimisticLockRequest::parse_from_bytes(&payload.request)
-            .map_err(|error| Error::InvalidRequest(error.to_string()))
-            .and_then(AcquirePessimisticLock::try_from);
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => {
-                drop(payload.answer.send(Err(error)));
-                return (guard, Left::Free);
-            }
-        };
-        let attempt = Attempt {
-            request,
-            answer: payload.answer,
-            deadline: payload.deadline,
-            waiting: Some((since, until)),
-            tracker: payload.tracker,
-        };
-        self.attempt(guard, attempt).await
-    }
-
-    /// Resumes requests whose latch nobody has to give: they queue for it like others.
-    fn resume_later(&self, resumed: Resumed) {
-        for next in resumed {
-            let this = self.clone();
-            let latches = self.shared.latches.set_for([next.0.key.as_encoded()]);
-            let id = self.next_id();
-            self.spawn_resumes(async move {
-                let guard = LatchGuard::acquire(&this.shared.latches, latches, id).await;
-                this.resume(guard, VecDeque::from([next])).await;
-            });
-        }
-    }
-
-    /// A pool that is closed drops the requests, and with them their answers: their clients hear that the store
-    /// stops.
-    fn spawn_resumes(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let _ = self.shared.pool.spawn(yatp::TaskOptions::default(), work);
-    }
-
-    /// Answers, and reports to the detector. Gives back who is to be resumed.
-    fn act(&self, effects: Effects<Parked>) -> Resumed {
-        let Effects {
-            retry,
-            resume,
-            timed_out,
-            forget,
-            detect,
-        } = effects;
-        let now = self.shared.clock.now();
-        for (waiter, released) in retry {
-            retry_answer(waiter, &released);
-        }
-        for (waiter, mut info, changed) in timed_out {
-            let since = changed.map_or(0, |changed| millis_since(changed, now));
-            info.set_duration_to_last_update_ms(since);
-            let error = mvcc::Error::KeyIsLocked(info);
-            drop(waiter.wait.payload.answer.send(Err(error.into())));
-        }
-        if !forget.is_empty() {
-            self.shared.lock_manager.forget(forget);
-        }
-        if !detect.is_empty() {
-            self.shared.lock_manager.detect(detect);
-        }
-        resume.into()
-    }
-
-    fn act_without_resumes(&self, effects: Effects<Parked>) {
-        let resumed = self.act(effects);
-        assert!(
-            resumed.is_empty(),
-            "only a release and time resume a request"
-        );
-    }
-
-    /// Who waits for whom, by key and age; no more than `max_bytes`.
-    pub(crate) fn lock_wait_info(&self, max_bytes: usize) -> Vec<kvproto::deadlock::WaitForEntry> {
-        let now = self.shared.clock.now();
-        let waits = self.shared.waits.with(|queues| queues.waits(max_bytes));
-        let entry = |(wait, since)| {
-            let mut entry = lock_manager::wire_entry(&wait);
-            entry.set_wait_time(millis_since(since, now));
-            entry
-        };
-        waits.into_iter().map(entry).collect()
-    }
-
-    /// Sees to it that somebody looks at the queues when the next time is over.
-    fn arm(&self) {
-        let Some(at) = self.shared.waits.arm() else {
-            return;
-        };
-        let sleep = self.shared.waits.timer.sleep_until(at);
-        let shared = Arc::downgrade(&self.shared);
-        let work = async move {
-            sleep.await;
-            if let Some(shared) = shared.upgrade() {
-                let this = Scheduler { shared };
-                let now = this.shared.clock.now();
-                let effects = this.shared.waits.fire(at, now);
-                let resumed = this.act(effects);
-                this.resume_later(resumed);
-                this.arm();
-            }
-        };
-        drop(self.shared.waits.spawner.spawn(work));
-    }
 }
 
 /// The one who wrote nothing and was told that there is nothing to lock.
@@ -546,49 +437,4 @@ fn shared_locks(modifies: &[Modify], exclusive: bool) -> Vec<(Key, LockValue)> {
         Modify::Delete(..) | Modify::DeleteRange(..) => None,
     });
     parsed.collect()
-}
-
-/// The client is to start over: somebody else may have changed the key.
-fn retry_answer(waiter: Waiter<Parked>, released: &ReleasedLock) {
-    let payload = waiter.wait.payload;
-    let error = mvcc::Error::WriteConflict {
-        start_ts: waiter.wait.start_ts,
-        conflict_start_ts: released.start_ts,
-        conflict_commit_ts: released.commit_ts.unwrap_or(TimeStamp::zero()),
-        key: waiter.key.to_raw().unwrap_or_default(),
-        primary: payload.request.into_vec(),
-        reason: WriteConflictReason::PessimisticRetry,
-    };
-    drop(payload.answer.send(Err(error.into())));
-}
-
-/// At least one: zero says that nothing happened.
-fn millis_since(before: Instant, now: Instant) -> u64 {
-    let millis = now.saturating_duration_since(before).as_millis();
-    u64::try_from(millis).unwrap_or(u64::MAX).max(1)
-}
-
-impl<E: Engine, L: LockManager> DeadlockListener for Shared<E, L> {
-    fn on_deadlock(&self, found: Deadlock) {
-        let key = Key::from_raw(&found.wait.key);
-        let (waiters, forget) = self.waits.with(|queues| queues.take(&key, found.wait.txn));
-        self.lock_manager.forget(forget);
-        let mut wait_chain: Vec<_> = found
-            .wait_chain
-            .iter()
-            .map(lock_manager::wire_entry)
-            .collect();
-        // The detector tells the way back to the one who asked; the step that closes the circle is the asker's.
-        wait_chain.push(lock_manager::wire_entry(&found.wait));
-        for waiter in waiters {
-            let error = mvcc::Error::Deadlock {
-                start_ts: found.wait.txn,
-                lock_ts: found.wait.holder,
-                lock_key: found.wait.key.to_vec(),
-                deadlock_key_hash: found.deadlock_key_hash,
-                wait_chain: wait_chain.clone(),
-            };
-            drop(waiter.wait.payload.answer.send(Err(error.into())));
-        }
-    }
 }

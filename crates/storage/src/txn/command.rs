@@ -112,7 +112,7 @@ pub struct TxnTarget<'a> {
 }
 
 /// A [`WriteCommand`] of one transaction over a list of keys: the form of all that carry no values.
-pub trait KeyedCommand: Send + 'static {
+pub trait KeyedCommand: Clone + Send + 'static {
     /// The answer.
     type Output: Send + 'static;
 
@@ -174,8 +174,9 @@ impl<C: KeyedCommand> WriteCommand for C {
     }
 }
 
-/// A command that decides on one snapshot, under the latches of its keys, and writes once.
-pub trait WriteCommand: Send + 'static {
+/// A command that decides on one snapshot, under the latches of its keys, and writes once. A small one is cloned before
+/// it is tried on what stands in memory.
+pub trait WriteCommand: Clone + Send + 'static {
     /// The answer.
     type Output: Send + 'static;
 
@@ -236,7 +237,8 @@ pub trait TxnCommand: Send + 'static {
         Ok(())
     }
 
-    /// Starts the command. Dropping the future does not stop what has begun.
+    /// Runs the command. It begins now, or with the first poll, or when the future is dropped, and goes on to its end in
+    /// any case. Whoever holds the future polls it when it is woken, or drops it.
     fn run<E: Engine, L: LockManager>(
         self,
         scheduler: &Scheduler<E, L>,

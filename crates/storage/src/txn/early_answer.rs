@@ -5,9 +5,11 @@
 //! Must never: answer twice, or before the write is committed.
 
 use std::future::Future;
+use std::pin::pin;
 
 use futures::StreamExt as _;
 use futures::channel::oneshot;
+use futures::future::{Either, select};
 use kv::{Engine, Subscribed, WriteData, WriteEvent};
 use kvproto::kvrpcpb::Context;
 
@@ -46,13 +48,23 @@ impl<T> Early<T> {
 
 impl<T: Send + 'static> EarlyAnswer<T> {
     /// The early answer, or the one at the end.
-    pub(super) async fn or(self, end: impl Future<Output = Result<Option<T>>>) -> Result<T> {
-        if let Some(early) = self.0
-            && let Ok(output) = early.await
-        {
-            return Ok(output);
+    pub(super) async fn or(
+        self,
+        started: Result<impl Future<Output = Result<Option<T>>> + Send>,
+    ) -> Result<T> {
+        let end = pin!(started?);
+        let Some(early) = self.0 else {
+            return end.await?.ok_or(Error::Closed);
+        };
+        // The end first: it may be the task itself, which tells early when it is polled.
+        match select(end, early).await {
+            Either::Left((ended, early)) => match ended? {
+                Some(output) => Ok(output),
+                None => early.await.map_err(|_| Error::Closed),
+            },
+            Either::Right((Ok(output), _)) => Ok(output),
+            Either::Right((Err(_), end)) => end.await?.ok_or(Error::Closed),
         }
-        end.await?.ok_or(Error::Closed)
     }
 }
 

@@ -3,10 +3,10 @@
 //! 1. *Admission* happens on the caller: above the limit of pending bytes, or of the memory of all requests, a command
 //!    is refused, so nothing queues without bound.
 //!    One that flow control holds back waits before everything else, while it holds nothing.
-//! 2. The rest is one task on the scheduler's pool. It owns the command; the caller holds only the receiving end of
-//!    a channel. A client that goes away drops that end, and the task runs on to its end: no latch is lost, no
-//!    command is half-run. A blind write has nothing to read or decide: its caller polls it, and the pool takes it
-//!    over only from a caller that goes away ([`super::carried`]).
+//! 2. The rest is one task, which owns the command ([`super::execute`]). That of a large command runs in the
+//!    scheduler's pool from the beginning. A small one, or a write that decides nothing, runs where its caller polls
+//!    it; the pool takes it over when it has to read a file, or when its caller goes away ([`super::carried`]). So in
+//!    any case the task runs on to its end: no latch is lost, no command is half-run.
 //! 3. The snapshot is taken after all latches are held, so the decision sees every earlier write of its keys, and
 //!    its term travels with the write.
 //! 4. Latches are released when the write has finished, and only then the answer is sent: whoever sees the answer
@@ -24,23 +24,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use concurrency_manager::ConcurrencyManager;
-use futures::channel::oneshot;
 use futures::future::{Either, ready};
-use kv::{Engine, Modify, Snapshot, SnapshotContext, WriteData};
+use kv::{Engine, Modify};
 use kvproto::kvrpcpb::{CommandPri, Context};
 use lock_manager::LockManager;
-use mvcc::Statistics;
-use runtime::{Clock, Instant, Runtime};
+use runtime::{Clock, Runtime};
 use tracker::TrackerHandle;
-use txn_types::Key;
 use yatp::{MeanTime, Pool, Priority, TaskOptions};
 
 use super::admission::{Admission, gauge};
-use super::carried::Carried;
-use super::command::{Stamp, WriteCommand, WriteContext, WriteResult};
-use super::early_answer::{Early, write_and_tell};
-use super::latch::{LatchSet, Latches};
-pub(super) use super::latch_guard::{LatchGuard, Waker};
+use super::carried::{Carried, Place, Pooled, in_pool};
+use super::command::{Stamp, WriteCommand};
+use super::early_answer::Early;
+use super::execute::Envelope;
+use super::latch::Latches;
+use super::latch_guard::Waker;
 use super::lock_waits::LockWaits;
 use super::status_cache::TxnStatusCache;
 use crate::deadline::Deadline;
@@ -49,6 +47,14 @@ use crate::limits::Limits;
 use crate::memory::{MemoryQuota, REQUEST_OVERHEAD};
 use crate::raw::CausalTs;
 use crate::{Config, Error, Result, metrics};
+
+/// A command of no more keys and bytes is tried where its caller polls it. What it computes there keeps others of the
+/// same thread waiting: some microseconds.
+const KEYS_AT_ONCE: usize = 16;
+const BYTES_AT_ONCE: usize = 4096;
+
+/// A task that was started: in the pool, or where its caller polls it.
+pub(super) type Started<Fut, T> = Either<Pooled<T>, Carried<Fut, T>>;
 
 /// What a series of commands holds in memory between two of them, roughly: one batch of locks.
 const SERIES_BYTES: usize = 32 * 1024;
@@ -67,14 +73,14 @@ pub(super) struct Shared<E, L> {
     /// Whether prewrites that commit may be answered once their writes are bound to be applied.
     async_apply_prewrite: AtomicBool,
     /// Where versions of raw keys come from; only where they have any.
-    causal_ts: OnceLock<CausalTs>,
+    pub(super) causal_ts: OnceLock<CausalTs>,
     next_id: AtomicU64,
     pending_bytes: Arc<AtomicUsize>,
     pending_bytes_limit: AtomicUsize,
     memory: MemoryQuota,
     flow: FlowControl,
     /// How long commands take from their latches to their end.
-    service: MeanTime,
+    pub(super) service: MeanTime,
     pub(super) limits: Limits,
 }
 
@@ -107,16 +113,6 @@ pub struct SchedulerParts<E, L> {
     pub memory: MemoryQuota,
     /// Holds writers back while the engine is behind.
     pub flow: FlowControl,
-}
-
-/// What every command needs besides its decision.
-struct Envelope {
-    kind: &'static str,
-    ctx: Context,
-    latches: LatchSet,
-    deadline: Deadline,
-    started: Instant,
-    tracker: TrackerHandle,
 }
 
 impl<E: Engine, L: LockManager> Scheduler<E, L> {
@@ -219,21 +215,23 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
     ) -> impl Future<Output = Result<C::Output>> + Send + 'static + use<E, L, C> {
         let allowed = self.shared.async_apply_prewrite.load(Ordering::Relaxed);
         let (early, early_answer) = Early::new(&command, allowed);
-        let admitted = command.validate(&self.shared.limits).and_then(|()| {
-            let latches = self.shared.latches.set_for(command.keys());
-            let options = task_options(command.context(), command.task_id());
+        let started = command.validate(&self.shared.limits).and_then(|()| {
+            let keys = command.keys();
             let bytes = command.write_bytes();
-            let ctx = command.context().clone();
+            let place = Place::new(is_small(keys.len(), bytes));
+            let options = task_options(command.context(), command.task_id());
             let envelope = Envelope {
                 deadline,
-                ..self.envelope(C::KIND, ctx, latches, tracker)
+                ..self.envelope(C::KIND, command.context().clone(), tracker)
             };
-            let this = self.clone();
-            self.spawn(C::KIND, bytes, (options, &deadline), move || async move {
-                this.execute(envelope, command, early).await
-            })
+            let admission = self.admit_held(C::KIND, bytes, &deadline)?;
+            let work = self
+                .clone()
+                .execute(envelope, command, early, place.clone());
+            let options = flow_control::order(C::KIND, options);
+            self.start(admission.cover(C::KIND, work), options, place)
         });
-        early_answer.or(answer(admitted))
+        early_answer.or(started)
     }
 
     /// Writes what needs no decision, with a version if it is to have one, under the latches of `keys`. It begins with
@@ -254,12 +252,14 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             Err(error) => return Either::Left(ready(Err(error))),
         };
         let latches = self.shared.latches.set_for(keys.iter().copied());
-        let envelope = self.envelope(kind, ctx, latches, tracker);
+        let envelope = self.envelope(kind, ctx, tracker);
         let this = self.clone();
         let task = admission.cover(kind, async move {
-            this.execute_blind(envelope, modifies, stamp).await
+            this.execute_blind(envelope, (modifies, stamp), latches)
+                .await
         });
-        Either::Right(Carried::new(task, self.shared.pool.clone(), options))
+        let place = Place::new(true);
+        Either::Right(Carried::new(task, self.shared.pool.clone(), options, place))
     }
 
     /// Runs a series of commands as one task, admitted like a command: it counts `SERIES_BYTES` beside what its
@@ -274,23 +274,20 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         T: Send + 'static,
         Fut: Future<Output = Result<T>> + Send + 'static,
     {
-        let run_as = (task_options(ctx, 0), &Deadline::of(ctx, &self.shared.clock));
-        answer(self.spawn(kind, SERIES_BYTES, run_as, move || work))
+        let options = flow_control::order(kind, task_options(ctx, 0));
+        let deadline = Deadline::of(ctx, &self.shared.clock);
+        let admitted = self.admit_held(kind, SERIES_BYTES, &deadline);
+        let started = admitted
+            .and_then(|admission| in_pool(&self.shared.pool, options, admission.cover(kind, work)));
+        async move { started?.await }
     }
 
-    fn envelope(
-        &self,
-        kind: &'static str,
-        ctx: Context,
-        latches: LatchSet,
-        tracker: TrackerHandle,
-    ) -> Envelope {
+    fn envelope(&self, kind: &'static str, ctx: Context, tracker: TrackerHandle) -> Envelope {
         let started = self.shared.clock.now();
         Envelope {
             kind,
             deadline: Deadline::of(&ctx, &self.shared.clock),
             ctx,
-            latches,
             started,
             tracker,
         }
@@ -340,235 +337,29 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         Ok(admission)
     }
 
-    /// Runs `work` on the pool, if it is admitted.
-    fn spawn<T, F, Fut>(
+    /// Runs `task` in the pool from now on, or where its caller polls it.
+    pub(super) fn start<T, Fut>(
         &self,
-        kind: &'static str,
-        bytes: usize,
-        (options, deadline): (TaskOptions, &Deadline),
-        work: F,
-    ) -> Result<oneshot::Receiver<Result<T>>>
+        task: Fut,
+        options: TaskOptions,
+        place: Place,
+    ) -> Result<Started<Fut, T>>
     where
         T: Send + 'static,
-        F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T>> + Send + 'static,
     {
-        let options = flow_control::order(kind, options);
-        let work = self.admit_held(kind, bytes, deadline)?.cover(kind, work());
-        let (sender, receiver) = oneshot::channel();
-        let task = async move {
-            let _ = sender.send(work.await);
-        };
-        self.shared
-            .pool
-            .spawn(options, task)
-            .map_err(|_| Error::Closed)?;
-        Ok(receiver)
-    }
-
-    /// The answer; none when it was given early.
-    async fn execute<C: WriteCommand>(
-        self,
-        env: Envelope,
-        command: C,
-        mut early: Early<C::Output>,
-    ) -> Result<Option<C::Output>> {
-        let Envelope {
-            kind,
-            ctx,
-            latches,
-            deadline,
-            started,
-            tracker,
-        } = env;
-        let mut guard = self
-            .latch(kind, latches, started, &deadline, &tracker)
-            .await?;
-        let before_snapshot = self.shared.clock.now();
-        // Whoever waited and would end too late is not begun, or under more load than there is room for each would be
-        // begun in its last moment and end in vain. A quarter more than the mean, which many exceed.
-        let usual = self.shared.service.mean() * 5 / 4;
-        if before_snapshot - started > usual && deadline.passes_within(usual, &self.shared.clock) {
-            return Err(Error::DeadlineExceeded);
+        let pool = &self.shared.pool;
+        if place.is_pool() {
+            return Ok(Either::Left(in_pool(pool, options, task)?));
         }
-        let snapshot = self
-            .shared
-            .engine
-            .async_snapshot(SnapshotContext::new(ctx.clone()))
-            .await?;
-        metrics::STAGE_TOTAL
-            .with_label_values(&[kind, "snapshot"])
-            .inc();
-        let term = snapshot.term();
-        let before_process = self.shared.clock.now();
-        deadline.check(&self.shared.clock)?;
-
-        let stamp = command.stamp();
-        let mut statistics = Statistics::default();
-        let mut write_ctx = WriteContext {
-            concurrency_manager: &self.shared.concurrency_manager,
-            clock: &self.shared.clock,
-            txn_status: &self.shared.txn_status,
-            statistics: &mut statistics,
-        };
-        let decided = command.process_write(snapshot, &mut write_ctx);
-        crate::statistics::record(kind, &statistics, &tracker);
-        metrics::STAGE_TOTAL
-            .with_label_values(&[kind, "process"])
-            .inc();
-        let before_write = self.shared.clock.now();
-        crate::statistics::record_stages(&tracker, before_snapshot, before_process, before_write);
-        let WriteResult {
-            mut modifies,
-            output,
-            released,
-            one_pc,
-            committed,
-            at_commit,
-            // Kept until the write has ended, and dropped before the latches.
-            memory_locks,
-        } = decided?;
-        let mut output = Some(output);
-
-        if !modifies.is_empty() {
-            self.stamp(stamp, &mut modifies).await?;
-            let data = WriteData {
-                modifies,
-                term,
-                one_pc,
-                deadline: deadline.at(),
-            };
-            let tell = || early.tell(&mut output);
-            let tell = at_commit.then_some(tell);
-            self.write_and(kind, ctx, data, (&deadline, &tracker), tell)
-                .await?;
-        }
-        for (start_ts, commit_ts) in committed {
-            self.shared.txn_status.insert(start_ts, commit_ts);
-        }
-        drop(memory_locks);
-        self.wake_waiters(&mut guard, &released);
-        drop(guard);
-        let ended = self.shared.clock.now();
-        self.shared.service.record(ended, ended - before_snapshot);
-        self.observe(kind, started);
-        Ok(output)
+        let carried = Carried::new(task, pool.clone(), options, place);
+        Ok(Either::Right(carried))
     }
+}
 
-    async fn execute_blind(
-        self,
-        env: Envelope,
-        mut modifies: Vec<Modify>,
-        stamp: Stamp,
-    ) -> Result<()> {
-        let Envelope {
-            kind,
-            ctx,
-            latches,
-            deadline,
-            started,
-            tracker,
-        } = env;
-        let guard = self
-            .latch(kind, latches, started, &deadline, &tracker)
-            .await?;
-        self.stamp(stamp, &mut modifies).await?;
-        let data = WriteData {
-            modifies,
-            term: None,
-            one_pc: false,
-            deadline: deadline.at(),
-        };
-        self.write(kind, ctx, data, &deadline, &tracker).await?;
-        drop(guard);
-        self.observe(kind, started);
-        Ok(())
-    }
-
-    pub(super) async fn latch(
-        &self,
-        kind: &'static str,
-        latches: LatchSet,
-        started: Instant,
-        deadline: &Deadline,
-        tracker: &TrackerHandle,
-    ) -> Result<LatchGuard> {
-        // A command that is too late already must not keep others from their keys.
-        deadline.check(&self.shared.clock)?;
-        let guard = LatchGuard::acquire(&self.shared.latches, latches, self.next_id()).await;
-        let waited = self.shared.clock.now().saturating_duration_since(started);
-        metrics::LATCH_WAIT
-            .with_label_values(&[kind])
-            .observe(waited.as_secs_f64());
-        crate::statistics::record_latch_wait(tracker, waited);
-        deadline.check(&self.shared.clock)?;
-        Ok(guard)
-    }
-
-    /// Adds the version to the keys of the puts. The latches are held: see `raw::causal_ts`.
-    async fn stamp(&self, stamp: Stamp, modifies: &mut [Modify]) -> Result<()> {
-        if stamp == Stamp::None {
-            return Ok(());
-        }
-        let no_source = || Error::MaxTimestampNotSynced {
-            reason: "this store has no source of timestamps".to_owned(),
-        };
-        let causal_ts = self.shared.causal_ts.get().ok_or_else(no_source)?;
-        let ts = causal_ts.next().await?;
-        for modify in modifies {
-            if let Modify::Put(_, key, _) = modify {
-                let unstamped = std::mem::replace(key, Key::from_encoded(Vec::new()));
-                *key = unstamped.append_ts(ts);
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) async fn write(
-        &self,
-        kind: &'static str,
-        ctx: Context,
-        data: WriteData,
-        deadline: &Deadline,
-        tracker: &TrackerHandle,
-    ) -> Result<()> {
-        self.write_and(kind, ctx, data, (deadline, tracker), None::<fn()>)
-            .await
-    }
-
-    /// Writes, and calls `committed` as soon as the write is bound to be applied.
-    async fn write_and(
-        &self,
-        kind: &'static str,
-        ctx: Context,
-        data: WriteData,
-        (deadline, tracker): (&Deadline, &TrackerHandle),
-        committed: Option<impl FnOnce()>,
-    ) -> Result<()> {
-        let limit = self.shared.limits.max_write_size();
-        let size = data.size();
-        if size > limit {
-            return Err(Error::WriteTooLarge { size, limit });
-        }
-        fail::fail_point!("storage_before_write", |_| Err(Error::Closed));
-        deadline.check(&self.shared.clock)?;
-        metrics::STAGE_TOTAL
-            .with_label_values(&[kind, "write"])
-            .inc();
-        let before = self.shared.clock.now();
-        let written = write_and_tell(&self.shared.engine, ctx, data, committed).await;
-        let took = self.shared.clock.now().saturating_duration_since(before);
-        crate::statistics::record_write(tracker, took);
-        written.map_err(Error::from)
-    }
-
-    /// Notes how long a command took.
-    pub(super) fn observe(&self, kind: &'static str, started: Instant) {
-        let took = self.shared.clock.now().saturating_duration_since(started);
-        metrics::COMMAND_DURATION
-            .with_label_values(&[kind])
-            .observe(took.as_secs_f64());
-    }
+/// Whether a command is tried where its caller polls it.
+pub(super) fn is_small(keys: usize, bytes: usize) -> bool {
+    keys <= KEYS_AT_ONCE && bytes <= BYTES_AT_ONCE
 }
 
 /// Pool options of a request.
@@ -584,11 +375,4 @@ pub(crate) fn task_options(ctx: &Context, task_id: u64) -> TaskOptions {
         ctx.get_task_id()
     };
     TaskOptions { task_id, priority }
-}
-
-/// The caller's end of a task: a task that vanished without an answer was dropped by a stopping pool.
-pub(crate) async fn answer<T: Send + 'static>(
-    started: Result<oneshot::Receiver<Result<T>>>,
-) -> Result<T> {
-    started?.await.unwrap_or(Err(Error::Closed))
 }

@@ -1,10 +1,11 @@
-//! Gets that are answered where they arrive, and those that go to the pool after all.
+//! Gets and small commands that are answered where they arrive, and those that go to the pool after all.
 
 use engine_mem::MemEngine;
 use engine_rocks::RocksEngine;
 use engine_traits::{Cf, KvEngine, WriteBatch as _, WriteOptions};
 use futures::FutureExt as _;
-use storage::{Error, Result, ValueEntry};
+use kvproto::kvrpcpb::{Mutation, Op, PessimisticLockRequest};
+use storage::{AcquirePessimisticLock, Error, PessimisticLocked, Result, ValueEntry};
 use txn_types::{Key, TimeStamp, Write, WriteType};
 
 use crate::driver::{World, tracker};
@@ -144,4 +145,80 @@ fn the_cost_of_a_get_counts_once() {
         assert_eq!(account.scan.processed_versions, 1);
         assert_eq!(account.scan.lock.total, 1);
     });
+}
+
+fn lock(
+    world: &World,
+    start: u64,
+    keys: u8,
+) -> impl Future<Output = Result<PessimisticLocked>> + use<> {
+    let mut req = PessimisticLockRequest::default();
+    req.set_context(world.context());
+    req.set_start_version(start);
+    req.set_for_update_ts(start);
+    req.set_primary_lock(vec![0]);
+    req.set_lock_ttl(3000);
+    for key in 0..keys {
+        let mut mutation = Mutation::default();
+        mutation.set_op(Op::PessimisticLock);
+        mutation.set_key(vec![key]);
+        req.mut_mutations().push(mutation);
+    }
+    let command = AcquirePessimisticLock::try_from(req).unwrap();
+    world.storage.sched_txn_command(command, tracker())
+}
+
+fn world_with_locks_in_memory() -> World {
+    let world = World::new(1);
+    world.storage.set_pessimistic_txn(&lock_manager::Config {
+        pipelined: true,
+        in_memory: true,
+        ..lock_manager::Config::default()
+    });
+    world
+}
+
+#[test]
+fn a_lock_in_memory_needs_no_thread_of_the_pool() {
+    let world = world_with_locks_in_memory();
+    lock(&world, 10, 4).now_or_never().unwrap().unwrap();
+    let before = world.storage.scheduler().latches_in_use();
+    assert_eq!((before, world.storage.memory_quota().used()), (0, 0));
+    let held = lock(&world, 11, 1);
+    let mut waits = Box::pin(held);
+    assert!((&mut waits).now_or_never().is_none());
+    assert_eq!(world.storage.lock_wait_info().len(), 1, "not in the pool");
+}
+
+#[test]
+fn a_large_request_is_for_the_pool() {
+    let world = world_with_locks_in_memory();
+    let mut large = Box::pin(lock(&world, 10, 17));
+    assert!((&mut large).now_or_never().is_none());
+    world.run(large).unwrap();
+}
+
+/// Who goes to the pool after all keeps nobody from the latches until it has its turn there.
+#[test]
+fn a_command_that_must_read_a_file_begins_again_in_the_pool() {
+    let world = world_with_locks_in_memory();
+    world.engine.miss_every(1);
+    let account = tracker();
+    let mut locks = Box::pin(lock(&world, 10, 2));
+    let rollback = {
+        let mut req = kvproto::kvrpcpb::BatchRollbackRequest::default();
+        req.set_context(world.context());
+        req.set_start_version(20);
+        req.mut_keys().push(b"k".to_vec());
+        storage::BatchRollback::try_from(req).unwrap()
+    };
+    let rollback = world.storage.sched_txn_command(rollback, account.clone());
+    let mut rollback = Box::pin(rollback);
+    assert!((&mut locks).now_or_never().is_none());
+    assert!((&mut rollback).now_or_never().is_none());
+    assert_eq!(world.storage.scheduler().latches_in_use(), 0);
+    world.run(locks).unwrap();
+    world.run(rollback).unwrap();
+    account.with(|account| assert_eq!(account.scan.lock.total, 1, "its cost counts once"));
+    assert_eq!(world.storage.scheduler().latches_in_use(), 0);
 }

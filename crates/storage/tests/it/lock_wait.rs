@@ -91,7 +91,8 @@ fn a_hundred_thousand_wait_on_one_key_and_each_is_answered() {
         .unwrap();
     let mut waiting = Vec::new();
     for start in 2..WAITERS + 2 {
-        waiting.push(acquire(&world, lock_request(&world, start, b"k", false)));
+        let wait = acquire(&world, lock_request(&world, start, b"k", false));
+        waiting.push(world.start(wait));
         if start.is_multiple_of(1000) {
             world.stepper.run_until_stalled();
         }
@@ -101,6 +102,7 @@ fn a_hundred_thousand_wait_on_one_key_and_each_is_answered() {
     assert_eq!(world.storage.memory_quota().used(), 0);
     assert_eq!(world.storage.lock_wait_info().len() as u64, WAITERS);
     world.run(give_back(&world, 1, b"k")).unwrap();
+    world.stepper.run_until_stalled();
     let first = waiting.remove(0).now_or_never().unwrap();
     assert!(is_conflict(&first));
     world.stepper.advance(Duration::from_millis(20));
@@ -120,7 +122,7 @@ fn who_finds_no_room_to_wait_is_told_at_once() {
     let held = acquire(&world, lock_request(&world, 1, b"k", false));
     world.run(held).unwrap();
     let waiting: Vec<_> = (2..1000)
-        .map(|start| acquire(&world, lock_request(&world, start, b"k", true)))
+        .map(|start| world.start(acquire(&world, lock_request(&world, start, b"k", true))))
         .collect();
     world.stepper.run_until_stalled();
     let waits = world.storage.lock_wait_info().len();
@@ -146,7 +148,12 @@ fn a_deadlock_of_a_thousand_transactions_has_one_victim() {
         world.run(own).unwrap();
     }
     let waiting: Vec<_> = (1..TXNS)
-        .map(|txn| acquire(&world, lock_request(&world, txn, &key(txn + 1), true)))
+        .map(|txn| {
+            world.start(acquire(
+                &world,
+                lock_request(&world, txn, &key(txn + 1), true),
+            ))
+        })
         .collect();
     world.stepper.run_until_stalled();
     let closing = lock_request(&world, TXNS, &key(1), true);
@@ -299,7 +306,7 @@ fn trap_27_a_wake_up_inherits_the_latches() {
         set(&world, FOR_EVER, seed % 2 == 0);
         let held = acquire(&world, lock_request(&world, 10, b"k", false));
         world.run(held).unwrap();
-        let mut waiting = acquire(&world, lock_request(&world, 20, b"k", true)).boxed_local();
+        let mut waiting = world.start(acquire(&world, lock_request(&world, 20, b"k", true)));
         world.stepper.run_until_stalled();
         let mut req = kvrpcpb::PrewriteRequest::default();
         req.set_context(world.context());
@@ -309,8 +316,8 @@ fn trap_27_a_wake_up_inherits_the_latches() {
         mutation.set_key(b"k".to_vec());
         req.mut_mutations().push(mutation);
         let writer = storage::Prewrite::try_from(req).unwrap();
-        let release = give_back(&world, 10, b"k");
-        let writer = world.storage.sched_txn_command(writer, tracker());
+        let release = world.start(give_back(&world, 10, b"k"));
+        let writer = world.start(world.storage.sched_txn_command(writer, tracker()));
         let both = futures::future::join(release, writer);
         let (released, written) = world.run(both);
         released.unwrap();
@@ -335,7 +342,7 @@ mod failpoints {
         set(&world, FOR_EVER, false);
         let held = acquire(&world, lock_request(&world, 10, b"k", false));
         world.run(held).unwrap();
-        let mut waiting = acquire(&world, lock_request(&world, 20, b"k", true)).boxed();
+        let mut waiting = world.start(acquire(&world, lock_request(&world, 20, b"k", true)));
         world.stepper.run_until_stalled();
         fail::cfg("storage_before_write", "1*return->off").unwrap();
         assert!(world.run(give_back(&world, 10, b"k")).is_err());

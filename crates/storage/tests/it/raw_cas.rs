@@ -55,6 +55,7 @@ fn meets<F: KvFormat>(writer: Writer<F>, left: Option<&[u8]>) {
         let world = store(seed);
         assert!(world.run(cas(&world, None, b"a")).unwrap().succeed);
         let (swap, other) = (cas(&world, Some(b"a"), b"b"), writer(&world));
+        let (swap, other) = (world.start(swap), world.start(other));
         // The one that is asked first is not always the one that runs first.
         let (result, ()) = world.run(join(swap, other));
         swapped += u32::from(result.unwrap().succeed);

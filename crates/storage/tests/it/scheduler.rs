@@ -273,7 +273,7 @@ fn one_seed_gives_one_trace() {
         let world = World::new(seed);
         let commands = (0..8u64).map(|n| {
             let command = prewrite(world.context(), n + 1, &[b"a", b"b"], b"v");
-            world.storage.sched_txn_command(command, tracker())
+            world.start(world.storage.sched_txn_command(command, tracker()))
         });
         let results = world.run(join_all(commands));
         let won: Vec<_> = results

@@ -15,7 +15,7 @@ use crate::txn::command::{KeyedCommand, TxnTarget};
 use crate::{Error, Result};
 
 /// A rollback request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BatchRollback {
     ctx: Context,
     keys: Vec<Key>,

@@ -20,7 +20,7 @@ use crate::txn::command::{KeyedCommand, TxnTarget};
 use crate::{Error, Result};
 
 /// A request about secondary locks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CheckSecondaryLocks {
     ctx: Context,
     keys: Vec<Key>,

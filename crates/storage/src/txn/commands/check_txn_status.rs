@@ -16,7 +16,7 @@ use crate::txn::command::{KeyedCommand, TxnTarget};
 use crate::{Error, Result};
 
 /// A status request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CheckTxnStatus {
     ctx: Context,
     primary_key: Key,

@@ -14,7 +14,7 @@ use crate::txn::command::{KeyedCommand, TxnTarget};
 use crate::{Error, Result};
 
 /// A cleanup request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cleanup {
     ctx: Context,
     key: Key,

@@ -16,7 +16,7 @@ use crate::txn::command::{KeyedCommand, TxnTarget};
 use crate::{Error, Result};
 
 /// A commit request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Commit {
     ctx: Context,
     keys: Vec<Key>,

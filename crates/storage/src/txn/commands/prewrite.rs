@@ -31,7 +31,7 @@ use crate::{Error, Result};
 const RANGE_PROBE_MUTATIONS_MIN: usize = 12;
 
 /// A prewrite request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prewrite {
     pub(super) ctx: Context,
     pub(super) keys: Vec<KeyPrewrite>,

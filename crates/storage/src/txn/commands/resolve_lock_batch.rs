@@ -21,7 +21,7 @@ use crate::txn::command::{WriteCommand, WriteContext, WriteResult};
 const WRITE_SIZE_MAX: usize = 32 * 1024;
 
 /// One round of resolving.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ResolveLockBatch {
     pub(super) ctx: Context,
     /// Start timestamp to commit timestamp, zero for a rollback.

@@ -13,7 +13,7 @@ use crate::txn::actions::commit::commit_key;
 use crate::txn::command::{KeyedCommand, TxnTarget};
 
 /// A resolve request for given keys.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ResolveLockLite {
     pub(super) ctx: Context,
     pub(super) start_ts: TimeStamp,

@@ -14,7 +14,7 @@ use crate::txn::command::{KeyedCommand, TxnTarget};
 use crate::{Error, Result};
 
 /// A heartbeat request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TxnHeartBeat {
     ctx: Context,
     primary_key: Key,

@@ -67,7 +67,7 @@ impl<F: KvFormat> World<MemEngine, F> {
         };
         let lines = answer.map(|answer| answer.map(locked).unwrap_or_else(|e| vec![error(&e)]));
         let mut pending = self.pending.borrow_mut();
-        pending.push((name.to_owned(), lines.boxed()));
+        pending.push((name.to_owned(), self.start(lines)));
         self.stepper.run_until_stalled();
         let last = pending.len() - 1;
         match (&mut pending[last].1).now_or_never() {

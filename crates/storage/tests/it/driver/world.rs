@@ -102,6 +102,16 @@ impl<K: KvEngine, F: KvFormat> World<K, F> {
         self.stepper.block_on(future)
     }
 
+    /// Begins with a future now, as a server does, and goes on with it whenever the world runs.
+    pub(crate) fn start<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> BoxFuture<'static, T> {
+        let task = self.stepper.runtime().spawner.spawn(future);
+        task.map(|ended| ended.expect("a task of this test"))
+            .boxed()
+    }
+
     /// Writes below the storage.
     pub(crate) fn put(&self, cf: Cf, key: &Key, value: &[u8]) {
         let mut batch = self.engine.write_batch();
