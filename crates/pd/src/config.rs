@@ -41,14 +41,15 @@ pub struct PdConfig {
     /// How much the revisioned store of the etcd subset may hold.
     pub etcd: EtcdLimits,
     /// How long versions stay readable as long as no client collects garbage; 0 leaves all that to
-    /// clients. Default 10 minutes.
+    /// clients. Default 10 minutes. Each run resolves the locks of dead transactions in every
+    /// region, at the addresses that stores have told.
     pub gc_life_time: Duration,
     /// The pause between two moves of the safe point. Default 10 minutes.
     pub gc_run_interval: Duration,
     /// Takes garbage collection back, at the start, from a client that had taken it over. Default
     /// false: nobody but a person knows that this client is gone for good.
     pub gc_reclaim: bool,
-    /// Certificates of the port. Default: none, plain text.
+    /// Certificates of the port, and towards stores. Default: none, plain text.
     pub security: Security,
     /// What to do when the disk fails. Default: log and abort the process.
     pub on_fatal: FatalHandler,

@@ -16,13 +16,24 @@
 //!    that keeps old versions on purpose, so the claim does not lapse.
 //!    [`PdConfig::gc_reclaim`](crate::PdConfig::gc_reclaim) takes it back at a start.
 //!
-//! It resolves no locks. Whoever removes versions below the safe point has to resolve the locks
-//! below it first, as it does under every other collector that died between the two steps.
+//! A run has three steps, as that of every collector:
+//!
+//! 1. The txn safe point moves to the aim: from here on nobody begins a transaction below it.
+//! 2. Every lock of a transaction that began at or before it is resolved, in every region; see
+//!    [`lock_resolver`](crate::lock_resolver). A transaction that is alive keeps its locks, and
+//!    holds the next step back below its start.
+//! 3. The GC safe point follows. Only then may stores remove what lies below it.
+//!
+//! Step 3 is never taken for a run whose second step was not finished. Such a run is taken up again
+//! after a pause that doubles up to an interval, and at the next start at once: the first point is
+//! ahead of the second on disk. A run that a transaction held back is over; the next one comes in
+//! its time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{Either, select};
+use futures::future::select;
+use logger::RedactedKey;
 use parking_lot::Mutex;
 use runtime::{Instant, Runtime, Shutdown};
 
@@ -30,6 +41,8 @@ use crate::Result;
 use crate::change::Change;
 use crate::cluster::Cluster;
 use crate::gc::{Moment, NULL_KEYSPACE, Points};
+use crate::lock_resolver::{CallError, LockResolver, Resolved};
+use crate::metrics::GC_RUNS;
 use crate::oracle::Oracle;
 use crate::state::PdState;
 
@@ -52,46 +65,169 @@ pub(crate) struct Schedule {
 /// [`CHECK_INTERVAL_MAX`].
 pub(crate) type SharedSchedule = Arc<Mutex<Schedule>>;
 
-/// Runs until `stop`.
-pub(crate) async fn run(
-    schedule: SharedSchedule,
-    cluster: Cluster,
-    oracle: Arc<Oracle>,
-    runtime: Runtime,
-    stop: Shutdown,
-) {
-    let first = *schedule.lock();
-    if first.reclaim
-        && !first.life_time.is_zero()
-        && let Err(error) = reclaim(&cluster).await
-    {
-        tracing::warn!(%error, "garbage collection was not taken back");
+/// As many failed runs in a row need a person.
+const FAILURES_TO_TELL: u32 = 3;
+
+/// What a worker works with.
+pub(crate) struct GcWorker {
+    pub(crate) schedule: SharedSchedule,
+    pub(crate) cluster: Cluster,
+    pub(crate) oracle: Arc<Oracle>,
+    pub(crate) resolver: LockResolver,
+    pub(crate) runtime: Runtime,
+}
+
+impl GcWorker {
+    /// Runs until `stop`, also in the middle of a run.
+    pub(crate) async fn run(self, stop: Shutdown) {
+        let work = Box::pin(self.work());
+        select(stop.wait(), work).await;
     }
-    let started = runtime.clock.now();
-    loop {
-        let pause = schedule.lock().interval / 10;
-        let pause = pause.clamp(CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX);
-        let sleep = Box::pin(runtime.timer.sleep(pause));
-        if let Either::Left(_) = select(stop.wait(), sleep).await {
-            return;
+
+    async fn work(&self) {
+        let first = *self.schedule.lock();
+        if first.reclaim
+            && !first.life_time.is_zero()
+            && let Err(error) = reclaim(&self.cluster).await
+        {
+            tracing::warn!(%error, "garbage collection was not taken back");
         }
-        let now = oracle.moment();
-        let age = Age {
-            started,
-            now: runtime.clock.now(),
+        let started = self.runtime.clock.now();
+        // What the last process left unfinished is the first thing to do.
+        let mut backlog = Backlog {
+            unfinished: true,
+            failures: 0,
+            not_before: started,
         };
-        let schedule = *schedule.lock();
-        let due = cluster.read(|state| {
-            let points = state.gc().points(NULL_KEYSPACE);
-            schedule.due(points, now, age)
-        });
-        let Some(target) = due else {
-            continue;
+        loop {
+            let schedule = *self.schedule.lock();
+            let pause = schedule.check_interval();
+            self.runtime.timer.sleep(pause).await;
+            let schedule = *self.schedule.lock();
+            let age = Age {
+                started,
+                now: self.runtime.clock.now(),
+            };
+            if age.now < backlog.not_before {
+                continue;
+            }
+            let now = self.oracle.moment();
+            let points = self.cluster.read(|state| state.gc().points(NULL_KEYSPACE));
+            let due = schedule.due(points, now, age);
+            let rest =
+                backlog.unfinished && points.gc < points.txn && !schedule.life_time.is_zero();
+            let Some(target) = due.or(rest.then_some(points.txn)) else {
+                continue;
+            };
+            let outcome = self.collect(target, now).await;
+            backlog.account(&outcome, schedule, self.runtime.clock.now());
+            tell(&outcome, backlog.failures);
+        }
+    }
+
+    /// One run. The answer is what became of it, if there was anything to do.
+    async fn collect(&self, target: u64, now: Moment) -> Result<Option<Run>> {
+        let begin = move |state: &PdState| state.plan_gc_begin(target, now);
+        let Some(aim) = self.cluster.mutate(begin).await? else {
+            return Ok(None);
         };
-        if let Err(error) = collect(&cluster, target, now).await {
+        let resolved = match self.resolver.resolve_up_to(aim).await {
+            Ok(resolved) => resolved,
+            Err(error) => return Ok(Some(Run::Failed { aim, error })),
+        };
+        let safe_point = resolved.safe_point;
+        let end = move |state: &PdState| state.plan_gc_end(safe_point);
+        let points = self.cluster.mutate(end).await?;
+        Ok(Some(Run::Ended {
+            aim,
+            points,
+            resolved,
+        }))
+    }
+}
+
+/// What became of a run.
+enum Run {
+    Ended {
+        aim: u64,
+        points: Points,
+        resolved: Resolved,
+    },
+    Failed {
+        aim: u64,
+        error: CallError,
+    },
+}
+
+/// What is left of runs that failed.
+struct Backlog {
+    unfinished: bool,
+    /// In a row.
+    failures: u32,
+    not_before: Instant,
+}
+
+impl Backlog {
+    fn account(&mut self, outcome: &Result<Option<Run>>, schedule: Schedule, now: Instant) {
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(Run::Ended { .. })) => {
+                self.unfinished = false;
+                self.failures = 0;
+            }
+            Ok(Some(Run::Failed { .. })) | Err(_) => {
+                self.unfinished = true;
+                let doubled = 1_u32 << self.failures.min(16);
+                let pause = schedule.check_interval().saturating_mul(doubled);
+                self.not_before = now + pause.min(schedule.interval);
+                self.failures += 1;
+            }
+        }
+    }
+}
+
+fn tell(outcome: &Result<Option<Run>>, failures: u32) {
+    let result = match outcome {
+        Ok(None) => return,
+        Ok(Some(Run::Ended {
+            aim,
+            points,
+            resolved,
+        })) => tell_end(*aim, *points, resolved),
+        Ok(Some(Run::Failed { aim, error })) if failures >= FAILURES_TO_TELL => {
+            tracing::error!(%error, aim, failures, "garbage stays: locks cannot be resolved");
+            "failed"
+        }
+        Ok(Some(Run::Failed { aim, error })) => {
+            tracing::warn!(%error, aim, failures, "the safe point stays: locks cannot be resolved");
+            "failed"
+        }
+        Err(error) => {
             tracing::warn!(%error, "the safe point was not moved");
+            "failed"
         }
-    }
+    };
+    GC_RUNS.with_label_values(&[result]).inc();
+}
+
+/// One line a run, so that nobody has to guess why garbage stays.
+fn tell_end(aim: u64, points: Points, resolved: &Resolved) -> &'static str {
+    let Resolved { locks, regions, .. } = *resolved;
+    let Some(holder) = &resolved.holder else {
+        tracing::info!(safe_point = points.gc, locks, regions, "safe point moved");
+        return "finished";
+    };
+    tracing::warn!(
+        safe_point = points.gc,
+        aim,
+        start_ts = holder.start_ts,
+        primary = %RedactedKey(&holder.primary),
+        reason = %holder.reason,
+        locks,
+        regions,
+        "a transaction holds the safe point back"
+    );
+    "held"
 }
 
 async fn reclaim(cluster: &Cluster) -> Result<()> {
@@ -106,19 +242,6 @@ async fn reclaim(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn collect(cluster: &Cluster, target: u64, now: Moment) -> Result<()> {
-    let plan = move |state: &PdState| {
-        let before = state.gc().points(NULL_KEYSPACE);
-        let (changes, after) = state.plan_gc_run(target, now)?;
-        Ok((changes, (before, after)))
-    };
-    let (before, after) = cluster.mutate(plan).await?;
-    if after != before {
-        tracing::info!(safe_point = after.gc, target, "safe point moved");
-    }
-    Ok(())
-}
-
 /// How long the placement driver has run.
 #[derive(Clone, Copy)]
 struct Age {
@@ -127,6 +250,11 @@ struct Age {
 }
 
 impl Schedule {
+    /// How often to look whether a run is due.
+    fn check_interval(self) -> Duration {
+        (self.interval / 10).clamp(CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX)
+    }
+
     /// What a run would aim at, if one is due.
     fn due(self, points: Points, now: Moment, age: Age) -> Option<u64> {
         if self.life_time.is_zero() {

@@ -13,6 +13,7 @@ mod gc_worker;
 mod http;
 pub mod ids;
 pub mod keyspaces;
+mod lock_resolver;
 pub mod meta_store;
 pub mod metrics;
 mod online;

@@ -53,6 +53,25 @@ pub(crate) static METADATA_GROUP_JOBS: LazyLock<Histogram> = LazyLock::new(|| {
     )
 });
 
+/// Runs of garbage collection by outcome.
+pub(crate) static GC_RUNS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    registered(IntCounterVec::new(
+        Opts::new("pd_gc_runs_total", "Runs of garbage collection by outcome"),
+        &["result"],
+    ))
+});
+
+/// Locks of ended transactions that runs of garbage collection took away.
+pub(crate) static GC_RESOLVED_LOCKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    registered(IntCounterVec::new(
+        Opts::new(
+            "pd_gc_resolved_locks_total",
+            "Locks that garbage collection resolved, by outcome",
+        ),
+        &["type"],
+    ))
+});
+
 /// Every metric of this crate.
 pub fn all() -> Vec<&'static dyn Collector> {
     vec![
@@ -61,6 +80,8 @@ pub fn all() -> Vec<&'static dyn Collector> {
         &*REGION_HEARTBEATS,
         &*METADATA_WRITE_SECONDS,
         &*METADATA_GROUP_JOBS,
+        &*GC_RUNS,
+        &*GC_RESOLVED_LOCKS,
     ]
 }
 

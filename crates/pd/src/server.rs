@@ -14,13 +14,16 @@ use security::{ClientCertificate, HttpVersions};
 
 use crate::cluster::Cluster;
 use crate::config::split_url;
+use crate::etcd_upkeep;
 use crate::front::{self, Ends, SharedGrpc};
+use crate::gc_worker::GcWorker;
+use crate::http;
+use crate::lock_resolver::{GrpcStores, LockResolver};
 use crate::meta_store::{EngineMetaStore, MetaBatch, MetaStore, number_value, parse_number};
 use crate::online::OnlineSettings;
 use crate::oracle::Oracle;
 use crate::service::{Service, Shared};
 use crate::{Error, PdConfig, Result};
-use crate::{etcd_upkeep, gc_worker, http};
 
 /// The largest message that is taken: far above what any report or request of a client needs. While it is decoded it
 /// is in memory up to three times.
@@ -106,13 +109,20 @@ impl Server {
         let (oracle, tso_task) = Oracle::start(store, fatal.clone(), runtime, stopped.clone())?;
 
         let online = OnlineSettings::new(&config, cluster.clone());
-        drop(runtime.spawner.spawn(gc_worker::run(
-            online.schedule(),
+        let stores = GrpcStores::new(
             cluster.clone(),
             Arc::clone(&oracle),
-            runtime.clone(),
-            stopped.clone(),
-        )));
+            config.security.clone(),
+            Arc::clone(&env),
+        );
+        let gc_worker = GcWorker {
+            schedule: online.schedule(),
+            cluster: cluster.clone(),
+            oracle: Arc::clone(&oracle),
+            resolver: LockResolver::new(Arc::new(stores), runtime),
+            runtime: runtime.clone(),
+        };
+        drop(runtime.spawner.spawn(gc_worker.run(stopped.clone())));
 
         let service = Service::new(Shared {
             cluster_id,

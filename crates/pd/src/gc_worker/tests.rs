@@ -7,6 +7,8 @@ use runtime::{ShutdownTrigger, Stepper, shutdown_pair};
 use super::*;
 use crate::etcd::EtcdLimits;
 use crate::gc::{Barrier, FOREVER, Place};
+use crate::lock_resolver::Stores;
+use crate::lock_resolver::tests::fake::{FakeLock, FakeStores};
 use crate::meta_store::{EngineMetaStore, MetaStore};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,6 +26,7 @@ struct World {
     cluster: Cluster,
     oracle: Arc<Oracle>,
     schedule: SharedSchedule,
+    stores: Arc<FakeStores>,
     _stop: ShutdownTrigger,
 }
 
@@ -43,15 +46,19 @@ impl World {
         .unwrap();
         let (oracle, _) = Oracle::start(store, fatal, &runtime, stopped.clone()).unwrap();
         let schedule = Arc::new(Mutex::new(SCHEDULE));
-        let worker = run(
-            Arc::clone(&schedule),
-            cluster.clone(),
-            Arc::clone(&oracle),
-            runtime.clone(),
-            stopped,
-        );
-        drop(runtime.spawner.spawn(worker));
+        let stores = Arc::new(FakeStores::new(&runtime));
+        // Their time stands still, far ahead.
+        stores.state.lock().now = 1 << 60;
+        let worker = GcWorker {
+            schedule: Arc::clone(&schedule),
+            cluster: cluster.clone(),
+            oracle: Arc::clone(&oracle),
+            resolver: LockResolver::new(Arc::clone(&stores) as Arc<dyn Stores>, &runtime),
+            runtime: runtime.clone(),
+        };
+        drop(runtime.spawner.spawn(worker.run(stopped)));
         World {
+            stores,
             stepper,
             engine,
             cluster,
@@ -102,6 +109,26 @@ impl World {
         assert_eq!(points.txn, points.gc);
         let now = self.oracle.moment().ts >> 18;
         (now - (points.gc >> 18)) / 1_000
+    }
+
+    fn points(&self) -> Points {
+        self.cluster.read(|state| state.gc().points(NULL_KEYSPACE))
+    }
+
+    /// A client that dies leaves this lock, or one that lives takes it.
+    fn lock(&self, start_ts: u64, ttl: u64) {
+        let lock = FakeLock {
+            start_ts,
+            primary: "k".to_owned(),
+            ttl,
+            min_commit_ts: start_ts + 1,
+            ..FakeLock::default()
+        };
+        self.stores.state.lock().lock("k", lock);
+    }
+
+    fn calls(&self) -> usize {
+        self.stores.state.lock().calls.values().sum()
     }
 
     fn safe_point(&self) -> u64 {
@@ -223,6 +250,95 @@ fn a_changed_schedule_is_followed() {
     assert_eq!(world.safe_point(), before);
     world.pass(40 * SECOND);
     assert!((60..=72).contains(&world.seconds_behind()));
+}
+
+#[test]
+fn locks_come_before_the_point_that_lets_versions_go() {
+    let world = World::bootstrapped();
+    world.pass(11 * SECOND);
+    let start_ts = world.points().txn + (5_000 << 18);
+    world.lock(start_ts, 1_000);
+    let before = world.points();
+    world.stores.state.lock().dead_store = Some(1);
+    world.pass(25 * SECOND);
+    let during = world.points();
+    assert_eq!(during.gc, before.gc, "nobody knows of locks");
+    assert!(during.txn > start_ts, "but nobody may begin below");
+    // It is tried again and again, with pauses.
+    let asked = world.calls();
+    world.pass(200 * SECOND);
+    assert_eq!(world.points().gc, before.gc);
+    let tries = world.calls() - asked;
+    assert!((40..120).contains(&tries), "{tries} tries in 200 seconds");
+    world.stores.state.lock().dead_store = None;
+    world.pass(20 * SECOND);
+    assert!(world.stores.state.lock().locks.is_empty());
+    assert!((60..=75).contains(&world.seconds_behind()));
+}
+
+#[test]
+fn a_transaction_that_is_alive_holds_it_until_it_ends() {
+    let world = World::bootstrapped();
+    world.pass(11 * SECOND);
+    let start_ts = world.points().txn + (5_000 << 18);
+    world.lock(start_ts, 1 << 50);
+    world.pass(100 * SECOND);
+    let held = world.points();
+    assert_eq!(held.gc, start_ts - 1);
+    assert!(held.txn > start_ts);
+    // The others' runs go on in their time, not more often.
+    let asked = world.calls();
+    world.pass(100 * SECOND);
+    let asked = world.calls() - asked;
+    assert!((18..=22).contains(&asked), "{asked} calls in ten runs");
+    world.stores.state.lock().locks.clear();
+    world.pass(12 * SECOND);
+    assert!((60..=72).contains(&world.seconds_behind()));
+}
+
+#[test]
+fn who_is_killed_in_a_run_goes_on_with_it_at_the_next_start() {
+    let world = World::bootstrapped();
+    world.pass(11 * SECOND);
+    world.stores.state.lock().dead_store = Some(1);
+    world.pass(15 * SECOND);
+    let cut = world.points();
+    assert!(cut.gc < cut.txn);
+    let world = world.restart();
+    assert_eq!(world.points(), cut);
+    world.pass(2 * SECOND);
+    assert_eq!(world.points().gc, world.points().txn);
+}
+
+#[test]
+fn a_claim_in_the_middle_of_a_run_ends_it() {
+    let world = World::bootstrapped();
+    world.pass(11 * SECOND);
+    world.stores.state.lock().dead_store = Some(1);
+    world.pass(12 * SECOND);
+    let before = world.points();
+    assert!(before.gc < before.txn);
+    world.apply(Change::GcClaimed(true));
+    world.stores.state.lock().dead_store = None;
+    world.pass(500 * SECOND);
+    assert_eq!(world.points(), before);
+}
+
+#[test]
+fn a_stop_ends_a_run_at_once() {
+    let world = World::bootstrapped();
+    world.stores.state.lock().dead_store = Some(1);
+    world.pass(12 * SECOND);
+    let World {
+        stepper,
+        stores,
+        _stop: stop,
+        ..
+    } = world;
+    assert!(Arc::strong_count(&stores) > 1);
+    stop.trigger();
+    stepper.run_until_stalled();
+    assert_eq!(Arc::strong_count(&stores), 1, "the worker is gone");
 }
 
 #[test]

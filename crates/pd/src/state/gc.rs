@@ -91,28 +91,44 @@ impl PdState {
         Ok((changes, scoped.or(global)))
     }
 
-    /// The placement driver's own run: both points of the null keyspace move towards `target`, as
-    /// far as barriers, running transactions and what stores report as resolved allow. Changes
-    /// nothing once somebody else has claimed garbage collection.
-    pub fn plan_gc_run(&self, target: u64, now: Moment) -> Result<(Vec<Change>, Points)> {
+    /// The placement driver's own run begins: `txn` of the null keyspace moves towards `target`, as
+    /// far as barriers, running transactions and what stores report as resolved allow. The answer
+    /// is where it stands, if the other point is behind: up to there locks have to be resolved.
+    /// Changes nothing once somebody else has claimed garbage collection.
+    pub fn plan_gc_begin(&self, target: u64, now: Moment) -> Result<(Vec<Change>, Option<u64>)> {
         let points = self.gc.points(NULL_KEYSPACE);
-        if self.gc.is_claimed() || !self.is_bootstrapped() || target <= points.txn {
+        if self.gc.is_claimed() || !self.is_bootstrapped() {
+            return Ok((Vec::new(), None));
+        }
+        let mut changes = Vec::new();
+        let mut reached = points.txn;
+        if target > points.txn {
+            let resolved = self.stores.min_resolved_ts();
+            let resolved = (resolved > 0).then(|| Limit {
+                ts: resolved,
+                owner: "the stores' min resolved ts".to_owned(),
+            });
+            let limits = [self.min_start_ts(NULL_KEYSPACE), resolved];
+            let limit = limits.into_iter().flatten().min_by_key(|limit| limit.ts);
+            let planned = self
+                .gc
+                .plan_advance_txn(NULL_KEYSPACE, target, limit, now)?;
+            changes = self.with_copy(planned.0);
+            reached = planned.1.new;
+        }
+        Ok((changes, (reached > points.gc).then_some(reached)))
+    }
+
+    /// That run ends: no lock at or before `resolved` is left, and `gc` follows. Changes nothing
+    /// if somebody else has claimed garbage collection meanwhile.
+    pub fn plan_gc_end(&self, resolved: u64) -> Result<(Vec<Change>, Points)> {
+        let points = self.gc.points(NULL_KEYSPACE);
+        if self.gc.is_claimed() || resolved <= points.gc {
             return Ok((Vec::new(), points));
         }
-        let resolved = self.stores.min_resolved_ts();
-        let resolved = (resolved > 0).then(|| Limit {
-            ts: resolved,
-            owner: "the stores' min resolved ts".to_owned(),
-        });
-        let limits = [self.min_start_ts(NULL_KEYSPACE), resolved];
-        let limit = limits.into_iter().flatten().min_by_key(|limit| limit.ts);
-        let (changes, gc) = self.gc.plan_update(NULL_KEYSPACE, target, limit, now)?;
-        let reached = changes.iter().find_map(|change| match change {
-            Change::GcPoints(_, points) => Some(*points),
-            _ => None,
-        });
-        assert!(reached.is_none_or(|reached| reached.gc == gc));
-        Ok((self.with_copy(changes), reached.unwrap_or(points)))
+        let (changes, advanced) = self.gc.plan_advance_gc(NULL_KEYSPACE, resolved)?;
+        let gc = advanced.new;
+        Ok((changes, Points { gc, ..points }))
     }
 
     /// The start of the oldest transaction of SQL servers. One that cannot be read holds everything

@@ -392,7 +392,13 @@ fn scopes_are_those_of_keyspaces_with_points_of_their_own() {
 fn the_own_run_stays_within_every_limit_and_stops_when_claimed() {
     let mut disk = Disk::bootstrapped();
     let run = |disk: &mut Disk, target: u64| {
-        let (changes, points) = disk.state.plan_gc_run(target, NOW).unwrap();
+        let before = disk.state.gc().points(NULL_KEYSPACE);
+        let (changes, aim) = disk.state.plan_gc_begin(target, NOW).unwrap();
+        disk.commit(changes);
+        let begun = disk.state.gc().points(NULL_KEYSPACE);
+        assert_eq!(begun.gc, before.gc, "locks come first");
+        assert_eq!(aim, (begun.txn > before.gc).then_some(begun.txn));
+        let (changes, points) = disk.state.plan_gc_end(aim.unwrap_or(0)).unwrap();
         disk.commit(changes);
         assert_eq!(disk.state.gc().points(NULL_KEYSPACE), points);
         assert_eq!(points.txn, points.gc);
@@ -423,8 +429,37 @@ fn the_own_run_stays_within_every_limit_and_stops_when_claimed() {
     assert_eq!(run(&mut disk, 200), 160);
     disk.commit(vec![Change::GcClaimed(false)]);
     assert_eq!(run(&mut disk, 200), 200);
-    assert!(disk.state.plan_gc_run(NOW.ts + 1, NOW).is_err());
-    assert_eq!(PdState::default().plan_gc_run(5, NOW).unwrap().0, []);
+    assert!(disk.state.plan_gc_begin(NOW.ts + 1, NOW).is_err());
+    let nothing = PdState::default().plan_gc_begin(5, NOW).unwrap();
+    assert_eq!(nothing, (Vec::new(), None));
+}
+
+#[test]
+fn a_run_that_is_cut_short_is_taken_up_where_it_was() {
+    let mut disk = Disk::bootstrapped();
+    let (changes, aim) = disk.state.plan_gc_begin(100, NOW).unwrap();
+    disk.commit(changes);
+    assert_eq!(aim, Some(100));
+    disk.restart();
+    assert_eq!(
+        disk.state.gc().points(NULL_KEYSPACE),
+        Points { txn: 100, gc: 0 }
+    );
+    // The same aim, or none at all, finds the rest of the work.
+    let (changes, aim) = disk.state.plan_gc_begin(0, NOW).unwrap();
+    assert_eq!((changes, aim), (Vec::new(), Some(100)));
+    // A transaction that is alive held it back.
+    let (changes, _) = disk.state.plan_gc_end(40).unwrap();
+    disk.commit(changes);
+    assert_eq!(
+        disk.state.gc().points(NULL_KEYSPACE),
+        Points { txn: 100, gc: 40 }
+    );
+    assert_eq!(disk.state.plan_gc_end(30).unwrap().0, []);
+    assert!(disk.state.plan_gc_end(101).is_err(), "beyond txn");
+    disk.commit(vec![Change::GcClaimed(true)]);
+    assert_eq!(disk.state.plan_gc_end(50).unwrap().0, []);
+    assert_eq!(disk.state.plan_gc_begin(0, NOW).unwrap().1, None);
 }
 
 #[test]

@@ -30,7 +30,8 @@ pub struct EmbeddedPdConfig {
     /// How long old versions stay readable: the safe point of garbage collection is moved along
     /// this far behind the present, as long as no client (TiDB, or an application) moves it
     /// itself. `0s` leaves it to clients. Longer when transactions or backups read further back;
-    /// at least 10 s, at most 10 years.
+    /// at least 10 s, at most 10 years. Locks of dead transactions are resolved first; a
+    /// transaction that lives longer holds the safe point back until it ends.
     pub gc_life_time: ReadableDuration,
     /// How often the safe point is moved. At least 10 s, at most 10 years.
     pub gc_run_interval: ReadableDuration,

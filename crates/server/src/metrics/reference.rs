@@ -18,6 +18,8 @@ enum Also {
 
 /// Name, unit, and who else has it; in the order of the names.
 const NOTES: &[(&str, &str, Also)] = &[
+    ("pd_gc_resolved_locks_total", "locks", Also::Nobody),
+    ("pd_gc_runs_total", "runs", Also::Nobody),
     ("pd_metadata_group_changes", "changes", Also::Nobody),
     (
         "pd_metadata_write_duration_seconds",
