@@ -1,10 +1,13 @@
-//! `max_ts` and its limit, two atomics shared by every handle of a store, and the table of locks under way.
+//! `max_ts` and its limit, two atomics shared by every handle of a store, the table of locks under way, and the safe
+//! point of garbage collection.
 //! Must never: lower `max_ts`, or let `u64::MAX` in.
 #![doc = include_str!("../README.md")]
 
 mod lock_table;
+mod safe_point;
 
 pub use lock_table::MemoryLock;
+pub use safe_point::{BelowSafePoint, SafePoint};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -43,6 +46,7 @@ struct Shared {
     limit: AtomicU64,
     action: InvalidMaxTsAction,
     locks: LockTable,
+    safe_point: SafePoint,
 }
 
 /// Keeps a published lock in the table; it goes when this is dropped.
@@ -98,6 +102,7 @@ impl ConcurrencyManager {
                 limit: AtomicU64::new(0),
                 action,
                 locks: LockTable::default(),
+                safe_point: SafePoint::default(),
             }),
         }
     }
@@ -105,6 +110,11 @@ impl ConcurrencyManager {
     /// The largest timestamp used so far.
     pub fn max_ts(&self) -> TimeStamp {
         TimeStamp::from(self.shared.max_ts.load(Ordering::SeqCst))
+    }
+
+    /// The safe point of the store's garbage collection.
+    pub fn safe_point(&self) -> &SafePoint {
+        &self.shared.safe_point
     }
 
     /// Raises `max_ts` to at least `ts`; `source` names the command for the error text and the log.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use concurrency_manager::InvalidMaxTsUpdate;
+use concurrency_manager::{BelowSafePoint, InvalidMaxTsUpdate};
 use txn_types::TimeStamp;
 
 /// The result of a storage operation.
@@ -52,6 +52,9 @@ pub enum Error {
     /// A timestamp beyond what the placement driver can have handed out.
     #[error(transparent)]
     InvalidMaxTsUpdate(#[from] InvalidMaxTsUpdate),
+    /// Versions that the request needs may have been collected; nothing was written.
+    #[error(transparent)]
+    BelowSafePoint(#[from] BelowSafePoint),
     /// The request's API version or key mode does not fit the store's.
     #[error(transparent)]
     ApiVersion(#[from] api_version::Error),

@@ -124,11 +124,11 @@ impl<E: Engine, L: LockManager, F: KvFormat> PointRead<E, L, F> for GetCommand {
     fn prepare(&self, storage: &Storage<E, L, F>) -> Result<()> {
         let keys = std::slice::from_ref(&self.key);
         storage.check_read_keys(CommandKind::Get, &self.ctx, keys)?;
-        storage.raise_max_ts(CommandKind::Get.name(), &self.ctx, self.ts)?;
+        storage.begin_reading_at(self.ts, CommandKind::Get.name(), &self.ctx)?;
         storage.check_memory_locks(&self.ctx, self.ts, keys)
     }
 
-    fn read(&self, _: &Storage<E, L, F>, snapshot: E::Snap) -> Result<Option<ValueEntry>> {
+    fn read(&self, storage: &Storage<E, L, F>, snapshot: E::Snap) -> Result<Option<ValueEntry>> {
         let view = ReadView {
             need_commit_ts: self.need_commit_ts,
             ..read_view(&self.ctx, self.ts)
@@ -139,6 +139,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> PointRead<E, L, F> for GetCommand {
             let cost = getter.take_statistics();
             statistics::record(CommandKind::Get.name(), &cost, &self.tracker);
         }
+        storage.end_reading_at(self.ts)?;
         Ok(found?.map(|entry| asked_for(entry, self.need_commit_ts)))
     }
 }

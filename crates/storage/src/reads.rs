@@ -1,7 +1,8 @@
 //! Transactional reads: single keys, batches, scans, locks, and the state of a key for debugging.
 //!
 //! The order in every read at a timestamp is: raise `max_ts`, look at locks that are on their way to the engine, take
-//! the snapshot, look at locks, look at records. See [`crate::memory_locks`].
+//! the snapshot, look at locks, look at records, and last whether garbage collection has overtaken it. See
+//! [`crate::memory_locks`].
 //! Must never: raise `max_ts` for a read of the latest version or a stale read, or reserve memory for what a client
 //! claims to want.
 
@@ -130,7 +131,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         );
         self.spawn_read(ticket, &tracker.clone(), async move {
             this.check_read_keys(CommandKind::BatchGet, &ctx, &keys)?;
-            this.raise_max_ts(KIND, &ctx, ts)?;
+            this.begin_reading_at(ts, KIND, &ctx)?;
             this.check_memory_locks(&ctx, ts, &keys)?;
             let view = ReadView {
                 need_commit_ts,
@@ -141,6 +142,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             let mut getter = PointGetter::new(snapshot, view);
             let pairs = this.get_each(&mut getter, keys, need_commit_ts).await;
             statistics::record(KIND, &getter.take_statistics(), &tracker);
+            this.end_reading_at(ts)?;
             pairs
         })
     }
@@ -190,7 +192,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         let ticket = self.admit_read(KIND, &ctx, ts, 0);
         self.spawn_read(ticket, &tracker.clone(), async move {
             let (lower, upper) = this.scan_bounds(&ctx, start, end, options.reverse)?;
-            this.raise_max_ts(KIND, &ctx, ts)?;
+            this.begin_reading_at(ts, KIND, &ctx)?;
             let range = (lower.as_ref(), upper.as_ref());
             this.check_memory_lock_range(&ctx, ts, range)?;
             if options.limit == 0 {
@@ -214,6 +216,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             let mut scanner = Scanner::new(snapshot, view, direction, (lower, upper))?;
             let pairs = this.collect_pairs(&mut scanner, options).await;
             statistics::record(KIND, &scanner.take_statistics(), &tracker);
+            this.end_reading_at(ts)?;
             pairs
         })
     }
@@ -379,16 +382,23 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         })
     }
 
-    pub(crate) fn raise_max_ts(
+    /// Raises `max_ts`, before a read at `ts`. One below the safe point need not begin.
+    pub(crate) fn begin_reading_at(
         &self,
+        ts: TimeStamp,
         kind: &'static str,
         ctx: &Context,
-        ts: TimeStamp,
     ) -> Result<()> {
+        self.end_reading_at(ts)?;
         if !ctx.get_stale_read() {
             self.concurrency_manager.update_max_ts(ts, kind)?;
         }
         Ok(())
+    }
+
+    /// Fails when something that a read at `ts` needed may have been collected meanwhile.
+    pub(crate) fn end_reading_at(&self, ts: TimeStamp) -> Result<()> {
+        Ok(self.concurrency_manager.safe_point().check(ts)?)
     }
 
     pub(crate) async fn read_snapshot(

@@ -226,7 +226,16 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 before_write,
             );
         }
-        Ok((decided?, snapshot))
+        let decided = decided?;
+        if let LockDecision::Granted(Granted {
+            locks, modifies, ..
+        }) = &decided
+            && !(locks.is_empty() && modifies.is_empty())
+        {
+            let safe_point = shared.concurrency_manager.safe_point();
+            safe_point.check(attempt.request.start_ts)?;
+        }
+        Ok((decided, snapshot))
     }
 
     /// Makes the locks of a request that can have them.

@@ -204,6 +204,13 @@ pub trait WriteCommand: Clone + Send + 'static {
         false
     }
 
+    /// The start of the transaction whose changes it begins. When what it has to look at may have been collected, above
+    /// all the newest records of its keys, it must not change anything. A command that ends a transaction has none: its
+    /// locks have kept the collector from it.
+    fn begins(&self) -> Option<TimeStamp> {
+        None
+    }
+
     /// Whether its puts get a version.
     fn stamp(&self) -> Stamp {
         Stamp::None

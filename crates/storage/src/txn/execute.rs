@@ -164,7 +164,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         before_snapshot: Instant,
         tracker: &TrackerHandle,
     ) -> Result<Decided<C::Output>> {
-        let term = snapshot.term();
+        let (term, begins) = (snapshot.term(), command.begins());
         let before_process = self.shared.clock.now();
         let mut statistics = Statistics::default();
         let mut ctx = WriteContext {
@@ -185,7 +185,16 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         }
         let before_write = self.shared.clock.now();
         crate::statistics::record_stages(tracker, before_snapshot, before_process, before_write);
-        Ok((decided?, term))
+        let decided = decided?;
+        if let Some(start_ts) = begins
+            && !decided.modifies.is_empty()
+        {
+            self.shared
+                .concurrency_manager
+                .safe_point()
+                .check(start_ts)?;
+        }
+        Ok((decided, term))
     }
 
     pub(super) async fn execute_blind(

@@ -90,6 +90,10 @@ impl WriteCommand for Prewrite {
         self.start_ts.into_inner()
     }
 
+    fn begins(&self) -> Option<TimeStamp> {
+        Some(self.start_ts)
+    }
+
     fn may_answer_at_commit(&self) -> bool {
         self.kind != CommitKind::TwoPhase
     }

@@ -436,6 +436,11 @@ impl<F: KvFormat> World<MemEngine, F> {
             "wait" => self
                 .stepper
                 .advance(Duration::from_secs(call.number("secs"))),
+            "safe-point" => {
+                let safe_point = self.storage.concurrency_manager().safe_point();
+                safe_point.advance(call.ts("to"));
+                return Some(Ok(vec![format!("safe-point={}", safe_point.get())]));
+            }
             "max-ts" => {
                 let cm = self.storage.concurrency_manager();
                 if call.text("limit").is_some() {
