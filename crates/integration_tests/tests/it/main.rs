@@ -15,6 +15,7 @@ mod disk_full;
 mod first_program;
 mod lifecycle;
 mod limits;
+mod lock_resolution;
 mod locks;
 mod pd_bad_input;
 mod pd_port;

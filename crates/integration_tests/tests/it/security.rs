@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tikv_client::{Config, RawClient, TransactionClient};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, interval};
 
 use crate::clients;
 
@@ -173,6 +174,8 @@ async fn a_placement_driver_apart_speaks_tls_too() {
     let site = Site::new();
     let command = block("pd-server").replace("certs/", &format!("{}/", site.cert("").display()));
     let flags = command.split_whitespace().skip(1).map(str::to_owned);
+    let often = "--gc-life-time 10s --gc-run-interval 10s".split_whitespace();
+    let flags = flags.chain(often.map(str::to_owned));
     let mut pd = PdServer::start_with(flags.collect()).await.unwrap();
     let mut server = TikvServer::builder()
         .config(&site.config())
@@ -187,6 +190,20 @@ async fn a_placement_driver_apart_speaks_tls_too() {
         .put("k".to_owned(), "v".to_owned())
         .await
         .unwrap();
+    // It reaches the store's port as well, where it looks for locks.
+    let certified = site.certified();
+    let deadline = Instant::now() + PATIENCE;
+    let mut ticks = interval(Duration::from_millis(200));
+    loop {
+        let path = "/pd/api/v1/gc/safepoint";
+        let answer = certified.get(pd.address(), path).await.unwrap();
+        let points: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        if points["gc_safe_point"].as_u64().unwrap() > 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", answer.body);
+        ticks.tick().await;
+    }
     server.stop().await.unwrap();
     pd.stop().await.unwrap();
 }
