@@ -53,6 +53,8 @@ pub struct SnapshotContext {
     pub start_ts: TimeStamp,
     /// The encoded keys that will be read; an empty end is unbounded. Empty when not known.
     pub key_ranges: Vec<(Key, Key)>,
+    /// It is part of a flashback, and sees the region while others may not.
+    pub flashback: bool,
 }
 
 impl SnapshotContext {
@@ -62,6 +64,7 @@ impl SnapshotContext {
             ctx,
             start_ts: TimeStamp::zero(),
             key_ranges: Vec::new(),
+            flashback: false,
         }
     }
 }
@@ -75,12 +78,14 @@ pub struct WriteData {
     pub term: Option<NonZeroU64>,
     /// It commits a transaction without locks having been written before.
     pub one_pc: bool,
+    /// It is part of a flashback: the region takes it while it is in flashback, and only then.
+    pub flashback: bool,
     /// Not begun after this moment.
     pub deadline: Option<Instant>,
 }
 
 impl WriteData {
-    /// A write without term, one-phase commit or deadline.
+    /// An ordinary write without term, one-phase commit or deadline.
     pub fn new(modifies: Vec<Modify>) -> Self {
         WriteData {
             modifies,
@@ -186,6 +191,24 @@ pub trait Engine: Clone + Send + Sync + 'static {
         data: WriteData,
         subscribed: Subscribed,
     ) -> impl Stream<Item = WriteEvent> + Send + Unpin + 'static + use<Self>;
+
+    /// The region goes into flashback: from now on, and after a restart, it takes writes and snapshots of
+    /// flashbacks only, and reads at timestamps below `start_ts`, which is not zero. Ordinary writes that
+    /// were begun before are in effect or refused when this ends. It replaces another flashback that was
+    /// not finished, and does nothing when it is in force already.
+    fn prepare_flashback(
+        &self,
+        ctx: kvrpcpb::Context,
+        start_ts: TimeStamp,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<Self>;
+
+    /// The flashback that started at `start_ts` has ended: the region is as it was before. Nothing happens
+    /// when it is in none; while it is in another one that is an error.
+    fn finish_flashback(
+        &self,
+        ctx: kvrpcpb::Context,
+        start_ts: TimeStamp,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<Self>;
 
     /// Removes `[start, end)` from all data column families of this store and gives the space back. It
     /// goes round regions, latches and replication: the caller knows that nobody will read the range

@@ -106,6 +106,26 @@ pub fn undetermined_result(reason: &str) -> errorpb::Error {
     error
 }
 
+/// The region is being set back to an older version; clients end their request.
+pub fn flashback_in_progress(region_id: u64, flashback_start_ts: u64) -> errorpb::Error {
+    let mut error = with_message(format!(
+        "region {region_id} is in flashback progress, flashback start ts: {flashback_start_ts}"
+    ));
+    let detail = error.mut_FlashbackInProgress();
+    detail.set_region_id(region_id);
+    detail.set_flashback_start_ts(flashback_start_ts);
+    error
+}
+
+/// A step of a flashback for which the region was not prepared. Clients prepare it again.
+pub fn flashback_not_prepared(region_id: u64) -> errorpb::Error {
+    let mut error = with_message(format!(
+        "region {region_id} is not prepared for the flashback"
+    ));
+    error.mut_FlashbackNotPrepared().set_region_id(region_id);
+    error
+}
+
 fn with_message(message: String) -> errorpb::Error {
     let mut error = errorpb::Error::default();
     error.set_message(message);

@@ -221,7 +221,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         self.spawn_read(ticket, &read.tracker().clone(), async move {
             read.prepare(&this)?;
             let range = read.key().map(point_range);
-            let snapshot = this.snapshot_for(&read, range).await?;
+            let snapshot = this.snapshot_for(&read, read.ts(), range).await?;
             read.read(&this, snapshot)
         })
     }
@@ -322,31 +322,36 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
             let shares = ticket.is_ok() && same_snapshot(read.ctx(), other.ctx());
             shares.then_some(other)
         });
-        let (first, last) = rest.fold((read.key(), read.key()), |(first, last), other| {
-            (first.min(other.key()), last.max(other.key()))
+        let alone = (read.key(), read.key(), read.ts());
+        let (first, last, ts) = rest.fold(alone, |(first, last, ts), other| {
+            let (key, at) = (other.key(), other.ts());
+            (first.min(key), last.max(key), ts.max(at))
         });
         let cover = first
             .zip(last)
             .map(|(first, last)| (first.clone(), point_range(last).1));
         let ctx = read.ctx().clone();
-        if let Ok(snapshot) = self.snapshot_for(read, cover).await {
+        // Of the newest read: where that may read, so may the older ones.
+        if let Ok(snapshot) = self.snapshot_for(read, ts, cover).await {
             *shared = Some(SharedSnapshot {
                 ctx,
                 snapshot: snapshot.clone(),
             });
             return Ok(snapshot);
         }
-        // Another key may lie where the region does not.
-        self.snapshot_for(read, read.key().map(point_range)).await
+        // Another key may lie where the region does not, or another read be refused.
+        self.snapshot_for(read, read.ts(), read.key().map(point_range))
+            .await
     }
 
     async fn snapshot_for<R: PointRead<E, L, F>>(
         &self,
         read: &R,
+        ts: TimeStamp,
         range: Option<(Key, Key)>,
     ) -> Result<E::Snap> {
         let key_ranges = range.into_iter().collect();
-        self.read_snapshot(read.ctx().clone(), read.ts(), key_ranges, read.tracker())
+        self.read_snapshot(read.ctx().clone(), ts, key_ranges, read.tracker())
             .await
     }
 }

@@ -416,6 +416,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
                 ctx,
                 start_ts,
                 key_ranges,
+                flashback: false,
             })
             .await?;
         let took = clock.now().saturating_duration_since(before);

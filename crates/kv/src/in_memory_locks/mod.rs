@@ -229,12 +229,12 @@ impl RegionLocks {
         table.collect(|_, _| true)
     }
 
-    /// Stops new locks and gives out those that are to be rolled back before the region is set back.
-    #[must_use]
-    pub fn begin_flashback(&self) -> Vec<(Key, Lock)> {
-        let mut table = self.table.write();
-        table.set_status(LockTableStatus::IsInFlashback);
-        table.collect(|_, deleted| !deleted)
+    /// Stops new locks, since the region is being set back. Those that are there stay: the flashback finds them like
+    /// locks that are written, and rolls them back.
+    pub fn begin_flashback(&self) {
+        self.table
+            .write()
+            .set_status(LockTableStatus::IsInFlashback);
     }
 
     /// What stopped new locks is over, and the peer still leads.

@@ -20,6 +20,7 @@ use futures::channel::{mpsc, oneshot};
 use parking_lot::Mutex;
 use txn_types::Key;
 
+use super::flashback::Passage;
 use super::queue::{PendingWrite, Queue};
 use crate::in_memory_locks::RegionLocks;
 use crate::{Error, Modify, Result, region_error};
@@ -134,6 +135,8 @@ impl<E: KvEngine> Destroyer<E> {
             memory_locks: self.memory_locks.write_begins(&modifies),
             modifies,
             deadline: None,
+            passage: Passage::Always,
+            change: None,
             answer,
         });
         answered.await.unwrap_or(Err(Error::Closed))

@@ -7,6 +7,7 @@
 mod config;
 mod destroy;
 mod disk;
+mod flashback;
 mod queue;
 mod region;
 mod snapshot;
@@ -23,7 +24,7 @@ use futures::channel::oneshot;
 use futures::future::{FutureExt, Shared};
 use futures::{Future, Stream, future};
 use keys::DATA_PREFIX_KEY;
-use kvproto::kvrpcpb;
+use kvproto::{kvrpcpb, metapb};
 use runtime::{Clock, Runtime};
 use txn_types::{Key, TimeStamp};
 
@@ -31,6 +32,7 @@ pub use config::Config;
 use destroy::{DestroyQueue, Destroyer};
 use disk::DiskGate;
 pub use disk::DiskStatus;
+use flashback::{Change, Flashback, Passage};
 use queue::{PendingWrite, Queue};
 pub use region::LocalRegion;
 use snapshot::{Bounds, Reach};
@@ -61,6 +63,7 @@ impl<E: KvEngine> Clone for LocalEngine<E> {
 struct Inner<E> {
     engine: E,
     region: LocalRegion,
+    flashback: Arc<Flashback>,
     /// Of the region, as engine keys.
     bounds: Arc<Bounds>,
     queue: Arc<Queue>,
@@ -108,7 +111,15 @@ impl<E: KvEngine> LocalEngine<E> {
         let queue = Arc::new(Queue::new(config.max_pending_bytes));
         let counters = Arc::new(Counters::default());
         let (stopped, writer_stopped) = oneshot::channel();
+        let flashback = Arc::new(Flashback::new(region.region.clone()));
+        let lock_quota = LockTableQuota::new(LockTableLimits::default());
+        let memory_locks = RegionLocks::new(region.stamp(), lock_quota.clone());
+        if !flashback.start_ts().is_zero() {
+            memory_locks.begin_flashback();
+        }
         let writer = Writer {
+            flashback: flashback.clone(),
+            memory_locks: memory_locks.clone(),
             engine: engine.clone(),
             queue: WriterQueue(queue.clone()),
             counters: counters.clone(),
@@ -119,8 +130,6 @@ impl<E: KvEngine> LocalEngine<E> {
         };
         drop(runtime.spawner.spawn_dedicated("kv-writer", writer.run()));
         let (stopped, destroyer_stopped) = oneshot::channel();
-        let lock_quota = LockTableQuota::new(LockTableLimits::default());
-        let memory_locks = RegionLocks::new(region.stamp(), lock_quota.clone());
         let parts = (engine.clone(), queue.clone(), memory_locks.clone());
         let (destroyer, destroy) = Destroyer::new(parts, stopped);
         drop(
@@ -130,6 +139,7 @@ impl<E: KvEngine> LocalEngine<E> {
         );
         let bounds = Bounds::new(region.region.get_start_key(), region.region.get_end_key());
         let inner = Inner {
+            flashback,
             memory_locks,
             lock_quota,
             engine,
@@ -165,6 +175,11 @@ impl<E: KvEngine> LocalEngine<E> {
     /// The region that it serves.
     pub fn region(&self) -> &LocalRegion {
         &self.inner.region
+    }
+
+    /// The region that it serves as it is now: with the mark of a flashback while it is in one.
+    pub fn region_now(&self) -> metapb::Region {
+        self.inner.flashback.region()
     }
 
     /// The engine below, for upkeep and figures. Whoever writes to it directly goes round the
@@ -234,6 +249,7 @@ impl<E: KvEngine> LocalEngine<E> {
     fn snapshot_now(
         &self,
         ctx: &kvrpcpb::Context,
+        (start_ts, flashback): (TimeStamp, bool),
         check: impl FnOnce(&LocalRegion) -> Result<()>,
         reach: Reach,
     ) -> Result<LocalSnapshot<E::Snapshot>> {
@@ -249,9 +265,11 @@ impl<E: KvEngine> LocalEngine<E> {
             return Err(Error::Closed);
         }
         region.check_context(ctx)?;
+        let state = &self.inner.flashback;
+        let snapshot = state.read(start_ts, flashback, || engine.snapshot())?;
         check(region)?;
         Ok(LocalSnapshot::new(
-            engine.snapshot(),
+            snapshot,
             bounds.clone(),
             region.term(),
             memory_locks.at(region.stamp()),
@@ -272,6 +290,7 @@ impl<E: KvEngine> LocalEngine<E> {
         if data.term.is_some() && data.term != region.term() {
             return Err(region_error::stale_command().into());
         }
+        self.inner.flashback.check_write(passage(data))?;
         region.check_modifies(&data.modifies)?;
         disk.check(region.store_id, ctx.get_disk_full_opt(), &data.modifies)?;
         let bytes = data.size();
@@ -299,6 +318,7 @@ impl<E: KvEngine> LocalEngine<E> {
             Err(error) => return LocalWrite::failed(error),
         };
         let (answer, answered) = oneshot::channel();
+        let passage = passage(&data);
         let WriteData {
             modifies, deadline, ..
         } = data;
@@ -307,9 +327,43 @@ impl<E: KvEngine> LocalEngine<E> {
             modifies,
             bytes,
             deadline,
+            passage,
+            change: None,
             answer,
         });
         LocalWrite::waiting(answered, subscribed)
+    }
+
+    fn change_state(
+        &self,
+        ctx: &kvrpcpb::Context,
+        change: Change,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<E> {
+        let queued = self.inner.region.check_context(ctx).map(|()| {
+            let (answer, answered) = oneshot::channel();
+            self.inner.queue.push(PendingWrite {
+                modifies: Vec::new(),
+                bytes: 0,
+                deadline: None,
+                passage: Passage::Always,
+                change: Some(change),
+                memory_locks: None,
+                answer,
+            });
+            answered
+        });
+        async move {
+            let stopped = || region_error::undetermined_result("the writer stopped").into();
+            queued?.await.unwrap_or_else(|_| Err(stopped()))
+        }
+    }
+}
+
+fn passage(data: &WriteData) -> Passage {
+    if data.flashback {
+        Passage::Flashback
+    } else {
+        Passage::Ordinary
     }
 }
 
@@ -321,20 +375,21 @@ impl<E: KvEngine> Engine for LocalEngine<E> {
         ctx: SnapshotContext,
     ) -> impl Future<Output = Result<Self::Snap>> + Send + 'static + use<E> {
         let check = |region: &LocalRegion| region.check_ranges(&ctx.key_ranges);
-        future::ready(self.snapshot_now(&ctx.ctx, check, Reach::Everything))
+        let at = (ctx.start_ts, ctx.flashback);
+        future::ready(self.snapshot_now(&ctx.ctx, at, check, Reach::Everything))
     }
 
     fn memory_snapshot(
         &self,
         ctx: &kvrpcpb::Context,
-        _start_ts: TimeStamp,
+        start_ts: TimeStamp,
         key: Option<&Key>,
     ) -> Option<Result<Self::Snap>> {
         let check = |region: &LocalRegion| match key {
             Some(key) => region.check_key(key),
             None => Ok(()),
         };
-        Some(self.snapshot_now(ctx, check, Reach::Memory))
+        Some(self.snapshot_now(ctx, (start_ts, false), check, Reach::Memory))
     }
 
     fn async_write(
@@ -344,6 +399,23 @@ impl<E: KvEngine> Engine for LocalEngine<E> {
         subscribed: Subscribed,
     ) -> impl Stream<Item = WriteEvent> + Send + Unpin + 'static + use<E> {
         self.start_write(&ctx, data, subscribed)
+    }
+
+    fn prepare_flashback(
+        &self,
+        ctx: kvrpcpb::Context,
+        start_ts: TimeStamp,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<E> {
+        assert!(!start_ts.is_zero(), "zero stands for no flashback");
+        self.change_state(&ctx, Change::Begin(start_ts))
+    }
+
+    fn finish_flashback(
+        &self,
+        ctx: kvrpcpb::Context,
+        start_ts: TimeStamp,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<E> {
+        self.change_state(&ctx, Change::Finish(start_ts))
     }
 
     fn destroy_range(

@@ -13,6 +13,7 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use runtime::Instant;
 
+use super::flashback::{Change, Passage};
 use crate::in_memory_locks::LocksInWrite;
 use crate::{Error, Modify, Result, region_error};
 
@@ -21,6 +22,9 @@ pub(crate) struct PendingWrite {
     pub(crate) modifies: Vec<Modify>,
     pub(crate) bytes: usize,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) passage: Passage,
+    /// A change of the region's state, instead of changes of data.
+    pub(crate) change: Option<Change>,
     /// Locks in memory that it replaces or removes.
     pub(crate) memory_locks: Option<LocksInWrite>,
     pub(crate) answer: oneshot::Sender<Result<()>>,
@@ -88,8 +92,8 @@ impl Queue {
         write.finish(Err(refusal));
     }
 
-    /// For the writer: what waits, in order, up to `max_bytes` but at least one write. `None` when
-    /// the queue is closed and empty.
+    /// For the writer: what waits, in order, up to `max_bytes` but at least one write; a change of the
+    /// region's state comes alone. `None` when the queue is closed and empty.
     pub(crate) fn poll_take(
         &self,
         cx: &mut Context<'_>,
@@ -101,11 +105,16 @@ impl Queue {
         let mut group = Vec::new();
         let mut bytes = 0_usize;
         while let Some(write) = state.waiting.front()
-            && (group.is_empty() || bytes.saturating_add(write.bytes) <= max_bytes)
+            && (group.is_empty()
+                || (write.change.is_none() && bytes.saturating_add(write.bytes) <= max_bytes))
             && let Some(write) = state.waiting.pop_front()
         {
             bytes += write.bytes;
+            let alone = write.change.is_some();
             group.push(write);
+            if alone {
+                break;
+            }
         }
         if !group.is_empty() {
             Poll::Ready(Some(group))

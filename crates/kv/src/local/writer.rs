@@ -16,12 +16,14 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine_traits::{KvEngine, WriteBatch, WriteOptions};
+use engine_traits::{Cf, KvEngine, WriteBatch, WriteOptions};
 use futures::channel::oneshot;
 use keys::DATA_PREFIX;
 use runtime::Clock;
 
+use super::flashback::{Change, Flashback};
 use super::queue::{PendingWrite, Queue};
+use crate::in_memory_locks::RegionLocks;
 use crate::{Error, Modify, metrics, region_error};
 
 /// Called once with the reason when durability can no longer be had. Production aborts the
@@ -39,6 +41,9 @@ pub(crate) struct Counters {
 pub(crate) struct Writer<E> {
     pub(crate) engine: E,
     pub(crate) queue: WriterQueue,
+    pub(crate) flashback: Arc<Flashback>,
+    /// Stopped while the region is in flashback.
+    pub(crate) memory_locks: RegionLocks,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
     pub(crate) max_group_bytes: usize,
@@ -85,16 +90,7 @@ impl<E: KvEngine> Writer<E> {
     }
 
     fn write_group(&self, group: Vec<PendingWrite>) -> engine_traits::Result<()> {
-        let now = self.clock.now();
-        let (expired, group): (Vec<_>, Vec<_>) = group
-            .into_iter()
-            .partition(|write| write.deadline.is_some_and(|deadline| deadline <= now));
-        self.counters
-            .expired
-            .fetch_add(expired.len() as u64, Ordering::Relaxed);
-        for write in expired {
-            write.finish(Err(Error::DeadlineExceeded));
-        }
+        let group = self.still_valid(group)?;
         if group.is_empty() {
             return Ok(());
         }
@@ -118,6 +114,60 @@ impl<E: KvEngine> Writer<E> {
                     .map_err(|error| region_error::undetermined_result(&error.to_string()).into()),
             );
         }
+        result
+    }
+
+    /// Answers what is too late, or not to be applied in the state that the region is in by now; carries out
+    /// changes of that state; and returns the rest.
+    fn still_valid(&self, group: Vec<PendingWrite>) -> engine_traits::Result<Vec<PendingWrite>> {
+        let now = self.clock.now();
+        let mut valid = Vec::with_capacity(group.len());
+        for write in group {
+            if let Some(change) = write.change {
+                self.change_state(write, change)?;
+            } else if write.deadline.is_some_and(|deadline| deadline <= now) {
+                self.counters.expired.fetch_add(1, Ordering::Relaxed);
+                write.finish(Err(Error::DeadlineExceeded));
+            } else if let Err(error) = self.flashback.check_write(write.passage) {
+                write.finish(Err(error));
+            } else {
+                valid.push(write);
+            }
+        }
+        Ok(valid)
+    }
+
+    fn change_state(&self, write: PendingWrite, change: Change) -> engine_traits::Result<()> {
+        match self.flashback.check_change(change) {
+            Ok(true) => {}
+            unchanged => {
+                write.finish(unchanged.map(drop));
+                return Ok(());
+            }
+        }
+        let (key, state) = self.flashback.stored(change)?;
+        let mut batch = self.engine.write_batch();
+        batch.put(Cf::Raft, &key, &state);
+        let before = self.flashback.start_ts();
+        if let Change::Begin(_) = change {
+            // Locks first: one that is taken after this would have to be rolled back.
+            self.memory_locks.begin_flashback();
+            self.flashback.set_after(change);
+        }
+        let result = self.commit(batch);
+        match (change, &result) {
+            (Change::Begin(_), Ok(())) => {}
+            (Change::Begin(_), Err(_)) => self.flashback.set(before),
+            (Change::Finish(_), Ok(())) => self.flashback.set_after(change),
+            (Change::Finish(_), Err(_)) => {}
+        }
+        if self.flashback.start_ts().is_zero() {
+            self.memory_locks.thaw();
+        }
+        let told = result.clone();
+        write.finish(
+            told.map_err(|error| region_error::undetermined_result(&error.to_string()).into()),
+        );
         result
     }
 

@@ -8,6 +8,7 @@ mod destroy;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod fixture;
+mod flashback;
 mod group_commit;
 mod refusals;
 mod snapshots;

@@ -211,6 +211,12 @@ pub trait WriteCommand: Clone + Send + 'static {
         None
     }
 
+    /// Whether it is a step of a flashback: it reads and writes the region while others may not, and never on its
+    /// caller's thread.
+    fn flashback(&self) -> bool {
+        false
+    }
+
     /// Whether its puts get a version.
     fn stamp(&self) -> Stamp {
         Stamp::None

@@ -46,7 +46,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         mut early: Early<C::Output>,
         place: Place,
     ) -> Result<Option<C::Output>> {
-        let stamp = command.stamp();
+        let (stamp, flashback) = (command.stamp(), command.flashback());
         let begun = self.begin(&env, command, &place).await?;
         let (mut guard, before_snapshot, (decided, term)) = begun;
         let Envelope {
@@ -75,6 +75,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 modifies,
                 term,
                 one_pc,
+                flashback,
                 deadline: deadline.at(),
             };
             let tell = || early.tell(&mut output);
@@ -130,11 +131,11 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         if begun - *started > usual && deadline.passes_within(usual, &self.shared.clock) {
             return Err(Error::DeadlineExceeded);
         }
-        let snapshot = self
-            .shared
-            .engine
-            .async_snapshot(SnapshotContext::new(ctx.clone()))
-            .await?;
+        let view = SnapshotContext {
+            flashback: command.flashback(),
+            ..SnapshotContext::new(ctx.clone())
+        };
+        let snapshot = self.shared.engine.async_snapshot(view).await?;
         deadline.check(&self.shared.clock)?;
         let decided = self.decide(command, snapshot, begun, tracker);
         Ok((guard, begun, decided?))
@@ -215,9 +216,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         self.stamp(stamp, &mut modifies).await?;
         let data = WriteData {
             modifies,
-            term: None,
-            one_pc: false,
             deadline: deadline.at(),
+            ..WriteData::default()
         };
         self.write(kind, ctx, data, &deadline, &tracker).await?;
         drop(guard);

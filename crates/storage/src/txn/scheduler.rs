@@ -218,7 +218,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let started = command.validate(&self.shared.limits).and_then(|()| {
             let keys = command.keys();
             let bytes = command.write_bytes();
-            let place = Place::new(is_small(keys.len(), bytes));
+            let place = Place::new(is_small(keys.len(), bytes) && !command.flashback());
             let options = task_options(command.context(), command.task_id());
             let envelope = Envelope {
                 deadline,

@@ -86,6 +86,22 @@ impl Engine for SlowEngine {
         Either::Right(futures::stream::iter([WriteEvent::Finished(Ok(()))]))
     }
 
+    fn prepare_flashback(
+        &self,
+        ctx: Context,
+        start_ts: TimeStamp,
+    ) -> impl Future<Output = kv::Result<()>> + Send + 'static + use<> {
+        self.inner.prepare_flashback(ctx, start_ts)
+    }
+
+    fn finish_flashback(
+        &self,
+        ctx: Context,
+        start_ts: TimeStamp,
+    ) -> impl Future<Output = kv::Result<()>> + Send + 'static + use<> {
+        self.inner.finish_flashback(ctx, start_ts)
+    }
+
     fn destroy_range(
         &self,
         start: Key,
