@@ -1,0 +1,8 @@
+//! Walks and filters on both engines, against a model, with crashes.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+mod collector;
+mod golden;
+mod histories;
+mod store;
