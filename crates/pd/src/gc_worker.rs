@@ -33,7 +33,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::select;
-use logger::RedactedKey;
 use parking_lot::Mutex;
 use runtime::{Instant, Runtime, Shutdown};
 
@@ -41,8 +40,8 @@ use crate::Result;
 use crate::change::Change;
 use crate::cluster::Cluster;
 use crate::gc::{Moment, NULL_KEYSPACE, Points};
-use crate::lock_resolver::{CallError, LockResolver, Resolved};
-use crate::metrics::GC_RUNS;
+use crate::gc_report::{GcOutcome, GcReport, GcReports};
+use crate::lock_resolver::LockResolver;
 use crate::oracle::Oracle;
 use crate::state::PdState;
 
@@ -65,15 +64,13 @@ pub(crate) struct Schedule {
 /// [`CHECK_INTERVAL_MAX`].
 pub(crate) type SharedSchedule = Arc<Mutex<Schedule>>;
 
-/// As many failed runs in a row need a person.
-const FAILURES_TO_TELL: u32 = 3;
-
 /// What a worker works with.
 pub(crate) struct GcWorker {
     pub(crate) schedule: SharedSchedule,
     pub(crate) cluster: Cluster,
     pub(crate) oracle: Arc<Oracle>,
     pub(crate) resolver: LockResolver,
+    pub(crate) reports: GcReports,
     pub(crate) runtime: Runtime,
 }
 
@@ -121,42 +118,41 @@ impl GcWorker {
             };
             let outcome = self.collect(target, now).await;
             backlog.account(&outcome, schedule, self.runtime.clock.now());
-            tell(&outcome, backlog.failures);
+            let Some(outcome) = outcome.transpose() else {
+                continue;
+            };
+            self.reports.put(GcReport {
+                ended_at: self.oracle.moment().seconds,
+                target,
+                outcome: outcome.unwrap_or_else(|error| GcOutcome::Failed {
+                    error,
+                    failures: backlog.failures,
+                }),
+            });
         }
     }
 
-    /// One run. The answer is what became of it, if there was anything to do.
-    async fn collect(&self, target: u64, now: Moment) -> Result<Option<Run>> {
+    /// One run. The answer is what became of it, if there was anything to do, or why it failed.
+    async fn collect(
+        &self,
+        target: u64,
+        now: Moment,
+    ) -> std::result::Result<Option<GcOutcome>, String> {
+        let text = |error: crate::Error| error.to_string();
         let begin = move |state: &PdState| state.plan_gc_begin(target, now);
-        let Some(aim) = self.cluster.mutate(begin).await? else {
+        let Some(aim) = self.cluster.mutate(begin).await.map_err(text)? else {
             return Ok(None);
         };
-        let resolved = match self.resolver.resolve_up_to(aim).await {
-            Ok(resolved) => resolved,
-            Err(error) => return Ok(Some(Run::Failed { aim, error })),
-        };
+        let resolved = self.resolver.resolve_up_to(aim).await;
+        let resolved = resolved.map_err(|error| error.to_string())?;
         let safe_point = resolved.safe_point;
         let end = move |state: &PdState| state.plan_gc_end(safe_point);
-        let points = self.cluster.mutate(end).await?;
-        Ok(Some(Run::Ended {
-            aim,
-            points,
+        let points = self.cluster.mutate(end).await.map_err(text)?;
+        Ok(Some(GcOutcome::Ended {
+            safe_point: points.gc,
             resolved,
         }))
     }
-}
-
-/// What became of a run.
-enum Run {
-    Ended {
-        aim: u64,
-        points: Points,
-        resolved: Resolved,
-    },
-    Failed {
-        aim: u64,
-        error: CallError,
-    },
 }
 
 /// What is left of runs that failed.
@@ -168,14 +164,19 @@ struct Backlog {
 }
 
 impl Backlog {
-    fn account(&mut self, outcome: &Result<Option<Run>>, schedule: Schedule, now: Instant) {
+    fn account<T>(
+        &mut self,
+        outcome: &std::result::Result<Option<T>, String>,
+        schedule: Schedule,
+        now: Instant,
+    ) {
         match outcome {
             Ok(None) => {}
-            Ok(Some(Run::Ended { .. })) => {
+            Ok(Some(_)) => {
                 self.unfinished = false;
                 self.failures = 0;
             }
-            Ok(Some(Run::Failed { .. })) | Err(_) => {
+            Err(_) => {
                 self.unfinished = true;
                 let doubled = 1_u32 << self.failures.min(16);
                 let pause = schedule.check_interval().saturating_mul(doubled);
@@ -184,50 +185,6 @@ impl Backlog {
             }
         }
     }
-}
-
-fn tell(outcome: &Result<Option<Run>>, failures: u32) {
-    let result = match outcome {
-        Ok(None) => return,
-        Ok(Some(Run::Ended {
-            aim,
-            points,
-            resolved,
-        })) => tell_end(*aim, *points, resolved),
-        Ok(Some(Run::Failed { aim, error })) if failures >= FAILURES_TO_TELL => {
-            tracing::error!(%error, aim, failures, "garbage stays: locks cannot be resolved");
-            "failed"
-        }
-        Ok(Some(Run::Failed { aim, error })) => {
-            tracing::warn!(%error, aim, failures, "the safe point stays: locks cannot be resolved");
-            "failed"
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the safe point was not moved");
-            "failed"
-        }
-    };
-    GC_RUNS.with_label_values(&[result]).inc();
-}
-
-/// One line a run, so that nobody has to guess why garbage stays.
-fn tell_end(aim: u64, points: Points, resolved: &Resolved) -> &'static str {
-    let Resolved { locks, regions, .. } = *resolved;
-    let Some(holder) = &resolved.holder else {
-        tracing::info!(safe_point = points.gc, locks, regions, "safe point moved");
-        return "finished";
-    };
-    tracing::warn!(
-        safe_point = points.gc,
-        aim,
-        start_ts = holder.start_ts,
-        primary = %RedactedKey(&holder.primary),
-        reason = %holder.reason,
-        locks,
-        regions,
-        "a transaction holds the safe point back"
-    );
-    "held"
 }
 
 async fn reclaim(cluster: &Cluster) -> Result<()> {

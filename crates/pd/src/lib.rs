@@ -9,6 +9,7 @@ pub mod etcd;
 mod etcd_upkeep;
 mod front;
 pub mod gc;
+mod gc_report;
 mod gc_worker;
 mod http;
 pub mod ids;

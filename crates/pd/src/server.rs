@@ -16,6 +16,7 @@ use crate::cluster::Cluster;
 use crate::config::split_url;
 use crate::etcd_upkeep;
 use crate::front::{self, Ends, SharedGrpc};
+use crate::gc_report::GcReports;
 use crate::gc_worker::GcWorker;
 use crate::http;
 use crate::lock_resolver::{GrpcStores, LockResolver};
@@ -115,11 +116,13 @@ impl Server {
             config.security.clone(),
             Arc::clone(&env),
         );
+        let gc_reports = GcReports::default();
         let gc_worker = GcWorker {
             schedule: online.schedule(),
             cluster: cluster.clone(),
             oracle: Arc::clone(&oracle),
             resolver: LockResolver::new(Arc::new(stores), runtime),
+            reports: gc_reports.clone(),
             runtime: runtime.clone(),
         };
         drop(runtime.spawner.spawn(gc_worker.run(stopped.clone())));
@@ -129,6 +132,7 @@ impl Server {
             member: OnceLock::new(),
             cluster,
             oracle,
+            gc_reports,
             runtime: runtime.clone(),
             stop: stopped.clone(),
         });

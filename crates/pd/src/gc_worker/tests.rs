@@ -27,6 +27,7 @@ struct World {
     oracle: Arc<Oracle>,
     schedule: SharedSchedule,
     stores: Arc<FakeStores>,
+    reports: GcReports,
     _stop: ShutdownTrigger,
 }
 
@@ -49,16 +50,19 @@ impl World {
         let stores = Arc::new(FakeStores::new(&runtime));
         // Their time stands still, far ahead.
         stores.state.lock().now = 1 << 60;
+        let reports = GcReports::default();
         let worker = GcWorker {
             schedule: Arc::clone(&schedule),
             cluster: cluster.clone(),
             oracle: Arc::clone(&oracle),
             resolver: LockResolver::new(Arc::clone(&stores) as Arc<dyn Stores>, &runtime),
+            reports: reports.clone(),
             runtime: runtime.clone(),
         };
         drop(runtime.spawner.spawn(worker.run(stopped)));
         World {
             stores,
+            reports,
             stepper,
             engine,
             cluster,
@@ -270,9 +274,14 @@ fn locks_come_before_the_point_that_lets_versions_go() {
     assert_eq!(world.points().gc, before.gc);
     let tries = world.calls() - asked;
     assert!((40..120).contains(&tries), "{tries} tries in 200 seconds");
+    let report = world.reports.last().unwrap();
+    assert_eq!(report["result"], "failed");
+    let error = report["error"].as_str().unwrap();
+    assert!(error.contains("store 1"), "{error}");
     world.stores.state.lock().dead_store = None;
     world.pass(20 * SECOND);
     assert!(world.stores.state.lock().locks.is_empty());
+    assert_eq!(world.reports.last().unwrap()["result"], "finished");
     assert!((60..=75).contains(&world.seconds_behind()));
 }
 
@@ -286,6 +295,10 @@ fn a_transaction_that_is_alive_holds_it_until_it_ends() {
     let held = world.points();
     assert_eq!(held.gc, start_ts - 1);
     assert!(held.txn > start_ts);
+    let report = world.reports.last().unwrap();
+    assert_eq!(report["result"], "held");
+    assert_eq!(report["held_by"]["start_ts"], start_ts);
+    assert_eq!(report["held_by"]["primary"], "6B");
     // The others' runs go on in their time, not more often.
     let asked = world.calls();
     world.pass(100 * SECOND);

@@ -9,7 +9,7 @@ use crate::state::PdState;
 
 pub(super) async fn all(State(http): State<Http>) -> Answered<Json<Value>> {
     let now = http.shared().oracle.moment();
-    let look = |state: &PdState| {
+    let look = |state: &PdState| -> crate::Result<Value> {
         let points = state.gc().points(NULL_KEYSPACE);
         let places = [Place::Scope(NULL_KEYSPACE), Place::Global];
         let barriers = places
@@ -32,7 +32,12 @@ pub(super) async fn all(State(http): State<Http>) -> Answered<Json<Value>> {
             "gc_safe_point": points.gc,
         }))
     };
-    Ok(Json(http.read(look).await?))
+    let mut answer = http.read(look).await?;
+    // Beside what the original tells: why the points are where they are.
+    if let Some(last_run) = http.shared().gc_reports.last() {
+        answer["last_run"] = last_run;
+    }
+    Ok(Json(answer))
 }
 
 pub(super) async fn release(

@@ -56,8 +56,9 @@ impl LockResolver {
     }
 }
 
+pub(crate) use self::fate::Holder;
 pub(crate) use self::grpc::GrpcStores;
-pub(crate) use self::stores::{CallError, Place, Stores};
+pub(crate) use self::stores::{Place, Stores};
 pub(crate) use self::walk::Resolved;
 
 #[cfg(test)]

@@ -88,3 +88,61 @@ pub(super) fn within(keys: &[Vec<u8>], end: &[u8]) -> usize {
     }
     keys.partition_point(|key| encoded(key).as_slice() < end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boundaries_of_raw_data_bound_nothing() {
+        for key in [b"".as_slice(), b"k", b"x\0\0\0k", b"12345678", b"123456789"] {
+            assert_eq!(decoded(&encoded(key)), key);
+        }
+        // Not encoded, encoded with something behind, and the ends of all keys.
+        let behind = [encoded(b"k"), vec![0]].concat();
+        for boundary in [b"raw".as_slice(), b"rawrawraw", &behind, b""] {
+            assert_eq!(decoded(boundary), b"");
+        }
+    }
+
+    #[test]
+    fn keys_are_parted_at_the_end_of_a_region() {
+        let keys = ["a", "b", "c"].map(|key| key.as_bytes().to_vec());
+        assert_eq!(within(&keys, b""), 3);
+        assert_eq!(within(&keys, &encoded(b"c")), 2);
+        assert_eq!(within(&keys, &encoded(b"a")), 0);
+        assert_eq!(within(&keys, b"b"), 1, "raw data was split here");
+        assert_eq!(within(&[], &encoded(b"a")), 0);
+    }
+
+    #[test]
+    fn locks_go_by_transaction_and_kind() {
+        let lock = |key: &str, start_ts: u64, op: Op| {
+            let mut lock = LockInfo::default();
+            lock.set_key(key.into());
+            lock.set_primary_lock(b"p".to_vec());
+            lock.set_lock_version(start_ts);
+            lock.set_lock_type(op);
+            lock
+        };
+        let mut container = lock("s", 0, Op::SharedLock);
+        let members = vec![
+            lock("s", 1, Op::SharedPessimisticLock),
+            lock("s", 2, Op::SharedLock),
+        ];
+        container.set_shared_lock_infos(members.into());
+        let page = vec![
+            lock("a", 1, Op::Put),
+            lock("b", 1, Op::PessimisticLock),
+            lock("c", 1, Op::Lock),
+            container,
+        ];
+        assert_eq!(extent(&page), (5, Some(b"s".as_slice())));
+        let found: Vec<(u64, bool, usize)> = by_txn(page)
+            .into_iter()
+            .map(|(txn, locks)| (txn.start_ts, txn.pessimistic, locks.keys.len()))
+            .collect();
+        assert_eq!(found, [(1, false, 2), (1, true, 2), (2, false, 1)]);
+        assert_eq!(extent(&[]), (0, None));
+    }
+}

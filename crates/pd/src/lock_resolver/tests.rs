@@ -8,8 +8,9 @@ use std::sync::Arc;
 use runtime::Stepper;
 
 use self::fake::{FakeLock, FakeStores, Record, State, ts};
+use super::stores::CallError;
 use super::walk::Resolved;
-use super::{CallError, LockResolver, Stores};
+use super::{LockResolver, Stores};
 
 /// Long ended when a run looks at it, at 200 s.
 const SHORT_TTL: u64 = 3_000;
@@ -346,6 +347,47 @@ fn a_store_that_is_away_fails_the_run_and_is_named() {
     assert_eq!(world.state(|state| state.runs_ended), 1);
     world.state(|state| state.dead_store = None);
     assert_eq!(world.run(), Ok(finished(1, 1)));
+}
+
+#[test]
+fn what_a_store_only_says_to_have_done_is_done_again() {
+    let world = World::new(18);
+    world.state(|state| state.idle_answers = 2);
+    for key in ["a", "b"] {
+        world.lock(key, &prewritten(ts(100_000), "a"));
+    }
+    assert_eq!(world.run().unwrap().safe_point, TARGET);
+    assert!(world.locked().is_empty());
+    // One that never does it is found out.
+    world.lock("c", &prewritten(ts(110_000), "gone"));
+    world.state(|state| state.idle_answers = usize::MAX);
+    let error = world.run().unwrap_err().to_string();
+    assert!(error.contains("locks are left"), "{error}");
+}
+
+#[test]
+fn a_lock_that_is_being_written_is_waited_for() {
+    let world = World::new(19);
+    world.state(|state| state.in_flight = 3);
+    world.lock("k", &prewritten(ts(100_000), "k"));
+    assert_eq!(world.run(), Ok(finished(1, 1)));
+    world.state(|state| state.in_flight = usize::MAX);
+    assert!(world.run().is_err(), "but not for ever");
+}
+
+#[test]
+fn a_transaction_that_nobody_can_tell_of_is_let_alone() {
+    let world = World::new(20);
+    let start_ts = ts(100_000);
+    // Its primary key says that another one is.
+    world.lock("k", &prewritten(start_ts, "p"));
+    world.lock("p", &prewritten(start_ts, "q"));
+    world.lock("dead", &prewritten(start_ts - 1, "dead"));
+    let resolved = world.run().unwrap();
+    assert_eq!(resolved.safe_point, start_ts - 1);
+    let reason = resolved.holder.unwrap().reason;
+    assert!(reason.contains("primary mismatch"), "{reason}");
+    assert!(world.locked().contains(&"k".to_owned()));
 }
 
 #[test]

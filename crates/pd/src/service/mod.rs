@@ -23,6 +23,7 @@ use kvproto::pdpb;
 use runtime::{Runtime, Shutdown};
 
 use crate::cluster::Cluster;
+use crate::gc_report::GcReports;
 use crate::oracle::Oracle;
 use crate::{Error, Result};
 
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) member: OnceLock<pdpb::Member>,
     pub(crate) cluster: Cluster,
     pub(crate) oracle: Arc<Oracle>,
+    pub(crate) gc_reports: GcReports,
     pub(crate) runtime: Runtime,
     /// Set off when the server stops: streams end then.
     pub(crate) stop: Shutdown,

@@ -69,6 +69,10 @@ pub(crate) struct State {
     pub(crate) dead_store: Option<u64>,
     /// Answers with more locks are refused as too large.
     pub(crate) locks_max: Option<usize>,
+    /// So many resolutions are answered without being done.
+    pub(crate) idle_answers: usize,
+    /// So many lists are refused because a lock is being written.
+    pub(crate) in_flight: usize,
     pub(crate) calls: HashMap<&'static str, usize>,
     pub(crate) runs_ended: usize,
     regions: Vec<FakeRegion>,
@@ -260,6 +264,12 @@ impl FakeRegion {
         let inside = self.start <= key && (self.end.is_empty() || key < self.end);
         assert!(inside, "{key:?} is not in {self:?}");
     }
+}
+
+fn take_one(left: &mut usize) -> bool {
+    let some = *left > 0;
+    *left = left.saturating_sub(1);
+    some
 }
 
 fn info(key: &[u8], lock: &FakeLock) -> LockInfo {
@@ -467,6 +477,11 @@ impl Stores for FakeStores {
                 region.check(it.get_start_key());
             }
             assert_eq!(it.get_end_key(), decoded(&region.end));
+            if take_one(&mut state.in_flight) {
+                let mut response = ScanLockResponse::default();
+                response.mut_error().mut_locked();
+                return Ok(response);
+            }
             let found = scan(state, region, &it);
             match state.locks_max {
                 Some(max) if found.get_locks().len() > max => {
@@ -522,6 +537,9 @@ impl Stores for FakeStores {
         it: ResolveLockRequest,
     ) -> CallFuture<'_, ResolveLockResponse> {
         let answer = |state: &mut State, region: &FakeRegion, it: ResolveLockRequest| {
+            if take_one(&mut state.idle_answers) {
+                return Ok(ResolveLockResponse::default());
+            }
             Ok(resolve(state, region, &it))
         };
         let refuse = |error| {

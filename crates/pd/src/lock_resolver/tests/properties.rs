@@ -178,15 +178,11 @@ fn no_lock_is_left_at_the_point_and_everybody_comes_to_what_he_has_to() {
         };
         world.state(|state| state.faults = faults);
         // One run may fail, and leaves a state that the next one can go on from.
-        let resolved = loop {
-            match world.run() {
-                Ok(resolved) => break resolved,
-                Err(_) => {
-                    failed += 1;
-                    world.state(|state| state.faults = Faults::default());
-                }
-            }
-        };
+        let resolved = world.run().unwrap_or_else(|_| {
+            failed += 1;
+            world.state(|state| state.faults = Faults::default());
+            world.run().unwrap()
+        });
         check(
             &world,
             &txns,
