@@ -31,9 +31,13 @@ struct Points {
     gc: u64,
 }
 
-async fn points(pd: SocketAddr) -> Points {
+async fn state(pd: SocketAddr) -> Value {
     let answer = get(pd, "/pd/api/v1/gc/safepoint").await.unwrap();
-    let json: Value = serde_json::from_str(&answer.body).unwrap();
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+async fn points(pd: SocketAddr) -> Points {
+    let json = state(pd).await;
     let number = |value: &Value| value.as_u64().unwrap();
     Points {
         txn: number(&json["service_gc_safe_points"][0]["safe_point"]),
@@ -93,7 +97,7 @@ async fn prewrite_async(wire: &Wire, keys: &[&str], written: &[&str], start_ts: 
     }
 }
 
-async fn lock(wire: &Wire, op: Op, keys: &[&str], start_ts: u64) {
+async fn lock(wire: &Wire, op: Op, primary: &str, keys: &[&str], start_ts: u64) {
     let mut request = PessimisticLockRequest::default();
     for key in keys {
         let mut mutation = Mutation::default();
@@ -101,7 +105,7 @@ async fn lock(wire: &Wire, op: Op, keys: &[&str], start_ts: u64) {
         mutation.set_key((*key).into());
         request.mut_mutations().push(mutation);
     }
-    request.set_primary_lock(keys[0].into());
+    request.set_primary_lock(primary.into());
     request.set_start_version(start_ts);
     request.set_for_update_ts(start_ts);
     request.set_lock_ttl(1);
@@ -130,7 +134,14 @@ async fn clients_die(client: &TransactionClient, wire: &Wire) -> u64 {
     prewrite_async(wire, &keys, &keys[..2], timestamp(client).await).await;
     // Between two statements.
     let (op, keys) = (Op::PessimisticLock, ["statement-1", "statement-2"]);
-    lock(wire, op, &keys, timestamp(client).await).await;
+    lock(wire, op, keys[0], &keys, timestamp(client).await).await;
+    // The same, with a lock that two of them share.
+    for primary in ["sharer-1", "sharer-2"] {
+        let start_ts = timestamp(client).await;
+        lock(wire, op, primary, &[primary], start_ts).await;
+        let shared = Op::SharedPessimisticLock;
+        lock(wire, shared, primary, &["shared"], start_ts).await;
+    }
     // A whole page and more.
     let many: Vec<String> = (0..600).map(|number| format!("many-{number:04}")).collect();
     let keys: Vec<&[u8]> = many.iter().map(String::as_bytes).collect();
@@ -204,6 +215,10 @@ async fn a_transaction_that_lives_keeps_its_snapshot_and_its_locks() {
     let later = timestamp(&client).await;
     let held = until(pd, "a later run", |points| points.txn > later).await;
     assert_eq!(held.gc, start_ts - 1);
+    let last_run = state(pd).await["last_run"].take();
+    assert_eq!(last_run["result"], "held", "{last_run}");
+    assert_eq!(last_run["held_by"]["start_ts"], start_ts, "{last_run}");
+    assert_eq!(last_run["held_by"]["primary"], "6B", "{last_run}");
     let seen = living.get("read".to_owned()).await.unwrap();
     assert_eq!(seen.as_deref(), Some(b"old".as_slice()));
     living.put("k".to_owned(), "new".to_owned()).await.unwrap();
