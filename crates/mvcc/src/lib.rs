@@ -17,7 +17,7 @@ pub use conflict::{IsolationLevel, ReplicaRead, check_lock_conflict};
 pub use error::{Error, PessimisticLockLoss, Result, WriteConflictReason};
 pub use mvcc_info::{MvccInfo, find_start_ts, mvcc_info};
 pub use point_getter::PointGetter;
-pub use reader::{OverlappedWrite, ScannedLocks, SnapshotReader, TxnCommitRecord};
+pub use reader::{ChangedKeys, OverlappedWrite, ScannedLocks, SnapshotReader, TxnCommitRecord};
 pub use scanner::{Direction, KvPair, Scanner};
 pub use statistics::{CfStatistics, Statistics};
 pub use txn::{MvccTxn, PendingLock};

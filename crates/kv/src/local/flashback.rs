@@ -133,7 +133,9 @@ impl Flashback {
     pub(crate) fn check_change(&self, change: Change) -> Result<bool> {
         let now = self.start_ts();
         match change {
-            Change::Begin(start_ts) => Ok(now != start_ts),
+            // A late copy of a request.
+            Change::Begin(start_ts) if start_ts < now => Err(self.in_progress(now)),
+            Change::Begin(start_ts) => Ok(start_ts != now),
             Change::Finish(_) if now.is_zero() => Ok(false),
             // Another one has begun since.
             Change::Finish(start_ts) if now != start_ts => Err(self.in_progress(now)),

@@ -123,6 +123,7 @@ fn each_step_may_be_repeated_and_a_newer_flashback_takes_over() {
         fixture.prepare(START).await.unwrap();
         fixture.prepare(newer).await.unwrap();
         assert_eq!(in_progress(fixture.finish(START).await), 200);
+        assert_eq!(in_progress(fixture.prepare(START).await), 200);
         fixture.read(150, false).await.unwrap();
         assert!(fixture.local.region_now().get_is_in_flashback());
         fixture.finish(newer).await.unwrap();

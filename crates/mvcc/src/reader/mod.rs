@@ -2,9 +2,11 @@
 //!
 //! Unlike the readers for clients it judges no locks and blocks on nothing.
 
+mod changed_keys;
 mod commit_record;
 mod scan_locks;
 
+pub use changed_keys::ChangedKeys;
 pub use commit_record::{OverlappedWrite, TxnCommitRecord};
 pub use scan_locks::ScannedLocks;
 

@@ -287,7 +287,8 @@ impl Hold {
     }
 }
 
-/// Whether a command only finishes what others have begun.
+/// Whether a command only finishes what others have begun. Of a flashback, for which a whole region waits, that is
+/// all but the values that it writes again.
 fn ends_transaction(kind: &str) -> bool {
     matches!(
         kind,
@@ -300,6 +301,11 @@ fn ends_transaction(kind: &str) -> bool {
             | "check_txn_status"
             | "check_secondary_locks"
             | "txn_heart_beat"
+            | "prepare_flashback_to_version"
+            | "flashback_to_version"
+            | "flashback_rollback"
+            | "flashback_lock"
+            | "flashback_commit"
     )
 }
 

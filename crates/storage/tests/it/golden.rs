@@ -1,6 +1,7 @@
 //! Runs the scripts of `testdata/`: a call, `----`, its answer. `BLESS=1` writes the answers of this build.
 //!
-//! Each script starts with an empty store. A line that begins with `#` is a comment; `reset` empties the store.
+//! Each script starts with an empty store. A line that begins with `#` is a comment; `reset` empties the store,
+//! `restart` kills the process and starts another one on what it left.
 
 use std::fs;
 use std::path::Path;
@@ -45,6 +46,9 @@ fn replay<F: KvFormat>(script: &str) -> String {
         }
         let answer = if line == "reset" {
             world = empty();
+            vec!["ok".to_owned()]
+        } else if line == "restart" {
+            world = world.killed(1);
             vec!["ok".to_owned()]
         } else {
             world.call(&Call::parse(line, below))

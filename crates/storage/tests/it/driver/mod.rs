@@ -1,5 +1,6 @@
 //! A storage over an engine in memory, driven one step at a time, and the scripts' view of it.
 
+mod flashback;
 mod parse;
 mod pessimistic;
 mod requests;

@@ -166,7 +166,10 @@ impl<F: KvFormat> World<MemEngine, F> {
 
     /// The locks that are not written.
     fn memory(&self) -> Lines {
-        let ctx = SnapshotContext::new(self.context());
+        let ctx = SnapshotContext {
+            flashback: true,
+            ..SnapshotContext::new(self.context())
+        };
         let snapshot = self.run(self.storage.engine().async_snapshot(ctx)).unwrap();
         let table = snapshot.memory_locks().unwrap();
         let line = |(key, lock): (Key, txn_types::Lock)| {

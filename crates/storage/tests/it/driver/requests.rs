@@ -27,6 +27,7 @@ impl<F: KvFormat> World<MemEngine, F> {
     pub(crate) fn call(&self, call: &Call) -> Lines {
         self.txn_call(call)
             .or_else(|| self.pessimistic_call(call))
+            .or_else(|| self.flashback_call(call))
             .or_else(|| self.read_call(call))
             .or_else(|| self.raw_call(call))
             .or_else(|| self.setup_call(call))

@@ -15,13 +15,16 @@ pub(crate) fn ts(ts: TimeStamp) -> String {
     }
 }
 
-/// A key or value: short text as it is, long runs by their length.
+/// A key or value: short text as it is, long runs by their length, an encoded key as hexadecimal.
 pub(crate) fn bytes(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         return "\"\"".to_owned();
     }
     if bytes.len() > 32 {
         return format!("*{}", bytes.len());
+    }
+    if bytes.contains(&0) {
+        return bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     }
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -23,6 +23,7 @@ use storage::{CausalTs, Config, Storage, TsoSource, expiry_filter};
 use tracker::TrackerHandle;
 use txn_types::{Key, TimeStamp};
 
+use super::flashback::stored_region;
 use super::show;
 
 /// A storage of format `F` over an engine `K` with everything below it, on one thread and one seed.
@@ -54,7 +55,7 @@ impl<K: KvEngine, F: KvFormat> World<K, F> {
     pub(crate) fn in_format(engine: K, seed: u64, config: &Config) -> Self {
         let stepper = Stepper::new(seed);
         let runtime = stepper.runtime();
-        let region = local_region();
+        let region = stored_region(&engine);
         let local = LocalEngine::new(
             engine.clone(),
             region.clone(),
@@ -129,7 +130,10 @@ impl<F: KvFormat> World<MemEngine, F> {
             if only.is_some_and(|only| only.as_bytes() != raw) {
                 continue;
             }
-            let snapshot = SnapshotContext::new(self.context());
+            let snapshot = SnapshotContext {
+                flashback: true,
+                ..SnapshotContext::new(self.context())
+            };
             let snapshot = self
                 .run(self.storage.engine().async_snapshot(snapshot))
                 .unwrap();
