@@ -13,6 +13,7 @@ mod limits;
 mod memory;
 mod memory_locks;
 pub mod metrics;
+mod pipelined;
 pub mod raw;
 mod read_pool;
 mod reads;
@@ -35,6 +36,6 @@ pub use storage::Storage;
 pub use txn::command::{TxnCommand, WriteCommand};
 pub use txn::commands::{
     AcquirePessimisticLock, BatchRollback, CheckSecondaryLocks, CheckTxnStatus, Cleanup,
-    CleanupResult, Commit, KeyLocked, PessimisticLocked, PessimisticRollback, Prewrite,
+    CleanupResult, Commit, Flush, KeyLocked, PessimisticLocked, PessimisticRollback, Prewrite,
     PrewriteResult, ResolveLock, SecondaryLocksStatus, TxnHeartBeat, TxnStatus,
 };

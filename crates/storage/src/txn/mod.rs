@@ -9,6 +9,7 @@ pub mod command;
 pub mod commands;
 mod early_answer;
 mod execute;
+pub mod large_txns;
 pub mod latch;
 mod latch_guard;
 mod lock_waits;

@@ -40,6 +40,7 @@ use super::execute::Envelope;
 use super::latch::Latches;
 use super::latch_guard::Waker;
 use super::lock_waits::LockWaits;
+use super::large_txns::LargeTxns;
 use super::status_cache::TxnStatusCache;
 use crate::deadline::Deadline;
 use crate::flow_control::{self, FlowControl, Hold};
@@ -70,6 +71,7 @@ pub(super) struct Shared<E, L> {
     /// Requests that wait for locks.
     pub(super) waits: LockWaits,
     pub(super) txn_status: TxnStatusCache,
+    large_txns: LargeTxns,
     /// Whether prewrites that commit may be answered once their writes are bound to be applied.
     async_apply_prewrite: AtomicBool,
     /// Where versions of raw keys come from; only where they have any.
@@ -132,6 +134,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 concurrency_manager: parts.concurrency_manager,
                 pool: parts.pool,
                 txn_status: TxnStatusCache::new(clock.clone()),
+                large_txns: LargeTxns::new(clock.clone()),
                 async_apply_prewrite: AtomicBool::new(config.enable_async_apply_prewrite),
                 clock,
                 waits,
@@ -188,6 +191,11 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
     /// The clock of deadlines.
     pub(crate) fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// What clients tell of their large transactions.
+    pub(crate) fn large_txns(&self) -> &LargeTxns {
+        &self.shared.large_txns
     }
 
     /// Says where versions of raw keys come from, once.

@@ -2,6 +2,10 @@
 //!
 //! Order of the checks: lock, newer version, existence, assertion; then the lock (and a long value) is made. A lock
 //! whose transaction gets its commit timestamp from the server is published in memory first: see [`CommitMode`].
+//!
+//! A flush of pipelined DML is a prewrite with a generation. Where the transaction has locked the key by an earlier
+//! generation, the newer one takes its place, without any check but that an insert finds nothing.
+//!
 //! Must never: write anything when it returns an error, or treat its own earlier lock as a conflict.
 
 use kv::Snapshot;
@@ -51,6 +55,8 @@ pub struct PrewriteProps<'a> {
     pub is_retry: bool,
     /// Who issued the transaction, for change feeds.
     pub txn_source: u64,
+    /// Which flush of a pipelined transaction it is, from 1 on; zero for any other prewrite.
+    pub generation: u64,
 }
 
 /// One key of a prewrite.
@@ -70,8 +76,10 @@ enum Status {
     NotLocked(Option<Known>),
     /// Its pessimistic lock.
     Pessimistic(Lock),
-    /// An earlier copy of the request has locked it.
+    /// An earlier copy of the request, or a later flush, has locked it.
     Duplicate(Lock),
+    /// An earlier flush has locked it.
+    Flushed(Lock),
 }
 
 /// Checks the key and locks it. Returns the least commit timestamp that it allows, as far as the server chooses that;
@@ -100,6 +108,7 @@ pub fn prewrite_key<S: Snapshot>(
     let (held, amended) = match status {
         Status::Duplicate(lock) if lock.use_async_commit => return Ok(lock.min_commit_ts),
         Status::Duplicate(_) => return Ok(TimeStamp::zero()),
+        Status::Flushed(lock) => return flush_again(txn, reader, props, request, (&lock, mode)),
         Status::Pessimistic(lock) => (Some(lock), None),
         Status::NotLocked(known) => (None, known),
     };
@@ -198,7 +207,12 @@ fn check_own(
     request: &KeyPrewrite,
 ) -> Result<Status> {
     if !lock.is_pessimistic() {
-        return Ok(Status::Duplicate(lock));
+        let is_older = lock.generation > 0 && lock.generation < props.generation;
+        return Ok(if is_older {
+            Status::Flushed(lock)
+        } else {
+            Status::Duplicate(lock)
+        });
     }
     if props.for_update_ts.is_zero() {
         return Err(Error::LockTypeNotMatch {
@@ -270,6 +284,7 @@ fn new_lock(
     lock.for_update_ts = props.for_update_ts;
     lock.min_commit_ts = props.min_commit_ts;
     lock.txn_source = props.txn_source;
+    lock.generation = props.generation;
     if let Some(held) = held {
         // What others were promised of the lock that this one takes the place of.
         lock.ttl = lock.ttl.max(held.ttl);
@@ -282,6 +297,41 @@ fn new_lock(
         };
     }
     lock
+}
+
+/// Puts the newer of two flushes in the place of the `flushed` one. The key has been this transaction's since, so nobody
+/// else can have changed it; and what the client believed about it was checked then.
+fn flush_again<S: Snapshot>(
+    txn: &mut MvccTxn,
+    reader: &mut SnapshotReader<S>,
+    props: &PrewriteProps<'_>,
+    request: KeyPrewrite,
+    (flushed, mode): (&Lock, &mut CommitMode<'_>),
+) -> Result<TimeStamp> {
+    let KeyPrewrite { mutation, .. } = request;
+    let key = &mutation.key;
+    if mutation.op.should_not_exist() {
+        match flushed.lock_type {
+            LockType::Put => return Err(Error::AlreadyExist { key: raw_key(key)? }),
+            LockType::Delete => {}
+            // They leave the data as it was.
+            LockType::Lock | LockType::Pessimistic => {
+                let newest = reader.seek_write(key, TimeStamp::max())?;
+                check_not_exists(reader, key, props.start_ts, &newest)?;
+            }
+        }
+    }
+    let Some(lock_type) = mutation.op.lock_type() else {
+        return Ok(props.min_commit_ts.max(props.start_ts.next()));
+    };
+    let had_long_value = flushed.lock_type == LockType::Put && flushed.short_value.is_none();
+    let has_long_value = mutation.op.has_value() && !is_short_value(&mutation.value);
+    if had_long_value && !has_long_value {
+        // Neither commit nor rollback would find it: they know only the newest lock.
+        txn.delete_value(key.clone(), flushed.ts);
+    }
+    let lock = new_lock(lock_type, props, Some(flushed), &Known::Nothing);
+    Ok(write_lock(txn, mutation, lock, (true, None), mode))
 }
 
 /// Makes the lock, with its value, as the commit of its transaction wants it.

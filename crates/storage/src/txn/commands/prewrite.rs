@@ -186,6 +186,7 @@ impl Prewrite {
                 || (self.for_update_ts.is_zero() && range_is_untouched(reader, &self.keys)?),
             is_retry: self.ctx.get_is_retry_request(),
             txn_source: self.ctx.get_txn_source(),
+            generation: 0,
         };
         let mut locks = Vec::new();
         let mut failed_assertion = None;
@@ -236,7 +237,7 @@ fn already_committed(commit_ts: TimeStamp, try_one_pc: bool) -> PrewriteResult {
 }
 
 /// Whether no record at all lies in the range of the keys, so that nothing can be newer.
-fn range_is_untouched<S: Snapshot>(
+pub(super) fn range_is_untouched<S: Snapshot>(
     reader: &mut SnapshotReader<S>,
     requests: &[KeyPrewrite],
 ) -> Result<bool> {
@@ -251,7 +252,7 @@ fn range_is_untouched<S: Snapshot>(
 }
 
 /// Errors that an already committed transaction would meet when its prewrite arrives once more.
-fn may_be_late_copy(error: &mvcc::Error, start_ts: TimeStamp) -> bool {
+pub(super) fn may_be_late_copy(error: &mvcc::Error, start_ts: TimeStamp) -> bool {
     match error {
         mvcc::Error::KeyIsLocked(_)
         | mvcc::Error::PessimisticLockNotFound { .. }

@@ -13,7 +13,7 @@ use crate::txn::actions::commit_mode::CommitKind;
 use crate::txn::actions::prewrite::{KeyPrewrite, PessimisticAction};
 use crate::{Error, Result};
 
-fn invalid<T>(what: impl Into<String>) -> Result<T> {
+pub(super) fn invalid<T>(what: impl Into<String>) -> Result<T> {
     Err(Error::InvalidRequest(what.into()))
 }
 
@@ -124,7 +124,8 @@ fn from_wire(action: Action) -> PessimisticAction {
     }
 }
 
-fn mutation(mut wire: kvrpcpb::Mutation, is_pessimistic: bool) -> Result<Mutation> {
+/// A change as a prewrite or a flush brings it.
+pub(super) fn mutation(mut wire: kvrpcpb::Mutation, is_pessimistic: bool) -> Result<Mutation> {
     let op = match wire.get_op() {
         Op::Put => MutationOp::Put,
         Op::Del => MutationOp::Delete,

@@ -3,6 +3,7 @@
 mod flashback;
 mod parse;
 mod pessimistic;
+mod pipelined;
 mod requests;
 mod show;
 mod world;

@@ -27,6 +27,7 @@ impl<F: KvFormat> World<MemEngine, F> {
     pub(crate) fn call(&self, call: &Call) -> Lines {
         self.txn_call(call)
             .or_else(|| self.pessimistic_call(call))
+            .or_else(|| self.pipelined_call(call))
             .or_else(|| self.flashback_call(call))
             .or_else(|| self.read_call(call))
             .or_else(|| self.raw_call(call))
@@ -82,7 +83,7 @@ impl<F: KvFormat> World<MemEngine, F> {
         })
     }
 
-    fn txn<C, Req>(&self, req: Req, answer: impl FnOnce(C::Output) -> Lines) -> Result<Lines>
+    pub(super) fn txn<C, Req>(&self, req: Req, answer: impl FnOnce(C::Output) -> Lines) -> Result<Lines>
     where
         C: TxnCommand + TryFrom<Req, Error = Error>,
     {
@@ -107,12 +108,7 @@ impl<F: KvFormat> World<MemEngine, F> {
         req.set_use_async_commit(call.flag("async"));
         req.set_try_one_pc(call.flag("one-pc"));
         req.set_skip_constraint_check(call.flag("skip-check"));
-        req.set_assertion_level(match call.text("level") {
-            None => kvrpcpb::AssertionLevel::Off,
-            Some("fast") => kvrpcpb::AssertionLevel::Fast,
-            Some("strict") => kvrpcpb::AssertionLevel::Strict,
-            Some(other) => panic!("unknown level {other}"),
-        });
+        req.set_assertion_level(assertion_level(call));
         req.set_secondaries(call.keys("secondaries").into());
         for (index, line) in call.lines.iter().enumerate() {
             let line = Call::parse(line, Vec::new());
@@ -456,11 +452,11 @@ impl<F: KvFormat> World<MemEngine, F> {
     }
 }
 
-fn ok() -> Lines {
+pub(super) fn ok() -> Lines {
     vec!["ok".to_owned()]
 }
 
-fn lines(lines: Lines) -> Lines {
+pub(super) fn lines(lines: Lines) -> Lines {
     if lines.is_empty() {
         vec!["nothing".to_owned()]
     } else {
@@ -517,7 +513,7 @@ fn entry(found: Option<storage::ValueEntry>) -> String {
     }
 }
 
-fn pairs(pairs: Vec<Result<storage::KvPair>>) -> Lines {
+pub(super) fn pairs(pairs: Vec<Result<storage::KvPair>>) -> Lines {
     let line = |pair: Result<storage::KvPair>| match pair {
         Ok((key, entry)) => format!("{} = {}", show::bytes(&key), show::bytes(&entry.value)),
         Err(error) => show::error(&error),
@@ -545,6 +541,16 @@ fn range(line: &str) -> kvrpcpb::KeyRange {
     range
 }
 
+/// How much work assertions are worth.
+pub(super) fn assertion_level(call: &Call) -> kvrpcpb::AssertionLevel {
+    match call.text("level") {
+        None => kvrpcpb::AssertionLevel::Off,
+        Some("fast") => kvrpcpb::AssertionLevel::Fast,
+        Some("strict") => kvrpcpb::AssertionLevel::Strict,
+        Some(other) => panic!("unknown level {other}"),
+    }
+}
+
 /// What a pessimistic transaction expects of the mutation that stands at `index`.
 fn pessimistic_prewrite(req: &mut kvrpcpb::PrewriteRequest, line: &Call, index: usize) {
     use kvrpcpb::PrewriteRequest_PessimisticAction as Action;
@@ -567,7 +573,7 @@ fn pessimistic_prewrite(req: &mut kvrpcpb::PrewriteRequest, line: &Call, index: 
     }
 }
 
-fn mutation(call: &Call) -> kvrpcpb::Mutation {
+pub(super) fn mutation(call: &Call) -> kvrpcpb::Mutation {
     use kvrpcpb::Op;
     let mut mutation = kvrpcpb::Mutation::default();
     mutation.set_op(match call.name.as_str() {
