@@ -69,6 +69,8 @@ requests! {
         PutResourceGroupRequest, TokenBucketsRequest;
     tikvpb:
         BatchCommandsRequest;
+    kvrpcpb:
+        PrepareFlashbackToVersionRequest, FlashbackToVersionRequest;
 }
 
 /// A message behind the number of its type.

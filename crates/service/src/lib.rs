@@ -7,6 +7,7 @@ mod deadlock;
 mod details;
 pub mod errors;
 mod feedback;
+mod flashback;
 mod health;
 mod in_flight;
 mod message;

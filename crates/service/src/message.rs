@@ -8,19 +8,20 @@ use kvproto::kvrpcpb::{
     BatchGetRequest, BatchGetResponse, BatchRollbackRequest, BatchRollbackResponse,
     CheckSecondaryLocksRequest, CheckSecondaryLocksResponse, CheckTxnStatusRequest,
     CheckTxnStatusResponse, CleanupRequest, CleanupResponse, CommitRequest, CommitResponse,
-    Context, DeleteRangeRequest, DeleteRangeResponse, ExecDetailsV2, GetHealthFeedbackRequest,
-    GetHealthFeedbackResponse, GetLockWaitInfoRequest, GetLockWaitInfoResponse, GetRequest,
-    GetResponse, KeyError, KvPair, MvccGetByKeyRequest, MvccGetByKeyResponse,
-    MvccGetByStartTsRequest, MvccGetByStartTsResponse, PessimisticLockRequest,
-    PessimisticLockResponse, PessimisticRollbackRequest, PessimisticRollbackResponse,
-    PrewriteRequest, PrewriteResponse, RawBatchDeleteRequest, RawBatchDeleteResponse,
-    RawBatchGetRequest, RawBatchGetResponse, RawBatchPutRequest, RawBatchPutResponse,
-    RawBatchScanRequest, RawBatchScanResponse, RawCASRequest, RawCASResponse, RawChecksumRequest,
-    RawChecksumResponse, RawDeleteRangeRequest, RawDeleteRangeResponse, RawDeleteRequest,
-    RawDeleteResponse, RawGetKeyTTLRequest, RawGetKeyTTLResponse, RawGetRequest, RawGetResponse,
-    RawPutRequest, RawPutResponse, RawScanRequest, RawScanResponse, ResolveLockRequest,
-    ResolveLockResponse, ScanLockRequest, ScanLockResponse, ScanRequest, ScanResponse,
-    TxnHeartBeatRequest, TxnHeartBeatResponse, UnsafeDestroyRangeRequest,
+    Context, DeleteRangeRequest, DeleteRangeResponse, ExecDetailsV2, FlashbackToVersionRequest,
+    FlashbackToVersionResponse, GetHealthFeedbackRequest, GetHealthFeedbackResponse,
+    GetLockWaitInfoRequest, GetLockWaitInfoResponse, GetRequest, GetResponse, KeyError, KvPair,
+    MvccGetByKeyRequest, MvccGetByKeyResponse, MvccGetByStartTsRequest, MvccGetByStartTsResponse,
+    PessimisticLockRequest, PessimisticLockResponse, PessimisticRollbackRequest,
+    PessimisticRollbackResponse, PrepareFlashbackToVersionRequest,
+    PrepareFlashbackToVersionResponse, PrewriteRequest, PrewriteResponse, RawBatchDeleteRequest,
+    RawBatchDeleteResponse, RawBatchGetRequest, RawBatchGetResponse, RawBatchPutRequest,
+    RawBatchPutResponse, RawBatchScanRequest, RawBatchScanResponse, RawCASRequest, RawCASResponse,
+    RawChecksumRequest, RawChecksumResponse, RawDeleteRangeRequest, RawDeleteRangeResponse,
+    RawDeleteRequest, RawDeleteResponse, RawGetKeyTTLRequest, RawGetKeyTTLResponse, RawGetRequest,
+    RawGetResponse, RawPutRequest, RawPutResponse, RawScanRequest, RawScanResponse,
+    ResolveLockRequest, ResolveLockResponse, ScanLockRequest, ScanLockResponse, ScanRequest,
+    ScanResponse, TxnHeartBeatRequest, TxnHeartBeatResponse, UnsafeDestroyRangeRequest,
     UnsafeDestroyRangeResponse,
 };
 
@@ -166,6 +167,14 @@ requests! {
     MvccGetByStartTsRequest, get_start_ts => |req| txn_ts("start_ts", req.get_start_ts());
     MvccGetByKeyRequest @ |req| req.get_key();
     DeleteRangeRequest @ |req| req.get_start_key();
+    PrepareFlashbackToVersionRequest, get_start_ts @ |req| req.get_start_key() => |req| {
+        possible_key(req.get_start_key())?;
+        possible_key(req.get_end_key())
+    };
+    FlashbackToVersionRequest, get_start_ts @ |req| req.get_start_key() => |req| {
+        possible_key(req.get_start_key())?;
+        possible_key(req.get_end_key())
+    };
     RawGetRequest @ |req| req.get_key();
     RawBatchGetRequest @ |req| first(req.get_keys());
     RawPutRequest @ |req| req.get_key();
@@ -260,7 +269,8 @@ responses!(one_and_pair, no_details: ScanResponse);
 responses!(pair, no_details: RawBatchGetResponse);
 responses!(kv, no_details: RawScanResponse, RawBatchScanResponse);
 responses!(text, no_details:
-    DeleteRangeResponse, GetLockWaitInfoResponse, MvccGetByKeyResponse, MvccGetByStartTsResponse, RawGetResponse,
+    DeleteRangeResponse, FlashbackToVersionResponse, PrepareFlashbackToVersionResponse,
+    GetLockWaitInfoResponse, MvccGetByKeyResponse, MvccGetByStartTsResponse, RawGetResponse,
     RawPutResponse, RawBatchPutResponse, RawDeleteResponse, RawBatchDeleteResponse,
     RawDeleteRangeResponse, RawCASResponse, RawChecksumResponse, RawGetKeyTTLResponse,
 );

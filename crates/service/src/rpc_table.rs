@@ -140,7 +140,6 @@ const RAW: &str = "API V1, V1TTL and V2";
 const TIFLASH: &str = "served by TiFlash nodes only";
 const COPROCESSOR: &str = "needs the coprocessor";
 const PIPELINED: &str = "pipelined DML";
-const FLASHBACK: &str = "flashback";
 const REPLICATION: &str = "between stores, needs replication";
 const LOCK_OBSERVER: &str = "no client calls it any more";
 
@@ -183,12 +182,12 @@ pub const RPCS: &[Rpc] = &[
         "kv_delete_range",
         "the end key must not be empty",
     ),
-    no(
+    live_unary(
         "KvPrepareFlashbackToVersion",
         "kv_prepare_flashback_to_version",
-        FLASHBACK,
+        "the range must not be empty",
     ),
-    no("KvFlashbackToVersion", "kv_flashback_to_version", FLASHBACK),
+    live_unary("KvFlashbackToVersion", "kv_flashback_to_version", ""),
     no("KvFlush", "kv_flush", PIPELINED),
     no("KvBufferBatchGet", "kv_buffer_batch_get", PIPELINED),
     live_unary("RawGet", "raw_get", RAW),

@@ -34,6 +34,10 @@ macro_rules! live_rpcs {
                 ResolveLockRequest => ResolveLockResponse, batch ResolveLock;
             kv_delete_range = txn::future_delete_range:
                 DeleteRangeRequest => DeleteRangeResponse, batch DeleteRange;
+            kv_prepare_flashback_to_version = flashback::future_prepare:
+                PrepareFlashbackToVersionRequest => PrepareFlashbackToVersionResponse, batch PrepareFlashbackToVersion;
+            kv_flashback_to_version = flashback::future_flashback:
+                FlashbackToVersionRequest => FlashbackToVersionResponse, batch FlashbackToVersion;
             mvcc_get_by_key = txn::future_mvcc_get_by_key: MvccGetByKeyRequest => MvccGetByKeyResponse;
             mvcc_get_by_start_ts = txn::future_mvcc_get_by_start_ts:
                 MvccGetByStartTsRequest => MvccGetByStartTsResponse;

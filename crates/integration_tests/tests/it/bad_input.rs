@@ -9,7 +9,8 @@ use integration_tests::TikvServer;
 use kvproto::errorpb;
 use kvproto::kvrpcpb::{
     BatchGetRequest, BatchRollbackRequest, CheckTxnStatusRequest, CleanupRequest, CommitRequest,
-    DeleteRangeRequest, GetRequest, MvccGetByKeyRequest, MvccGetByStartTsRequest, PrewriteRequest,
+    DeleteRangeRequest, FlashbackToVersionRequest, GetRequest, MvccGetByKeyRequest,
+    MvccGetByStartTsRequest, PrepareFlashbackToVersionRequest, PrewriteRequest,
     RawBatchDeleteRequest, RawBatchGetRequest, RawBatchPutRequest, RawBatchScanRequest,
     RawCASRequest, RawChecksumRequest, RawDeleteRangeRequest, RawDeleteRequest, RawGetRequest,
     RawPutRequest, RawScanRequest, ResolveLockRequest, ScanLockRequest, ScanRequest,
@@ -425,7 +426,11 @@ async fn ranges_that_end_before_they_start() {
         DeleteRangeRequest,
         RawScanRequest
     );
-    backwards!(RawDeleteRangeRequest);
+    backwards!(
+        RawDeleteRangeRequest,
+        PrepareFlashbackToVersionRequest,
+        FlashbackToVersionRequest
+    );
     scene
         .refuse::<ScanRequest>(RANGE, |r| {
             r.set_reverse(true);
@@ -481,7 +486,22 @@ async fn timestamps_that_nobody_gave_out() {
         scene
             .refuse::<MvccGetByStartTsRequest>(TS, |r| r.set_start_ts(absurd))
             .await;
+        scene
+            .refuse::<PrepareFlashbackToVersionRequest>(TS, |r| r.set_version(absurd))
+            .await;
+        scene
+            .refuse::<PrepareFlashbackToVersionRequest>(TS, |r| r.set_start_ts(absurd))
+            .await;
+        scene
+            .refuse::<FlashbackToVersionRequest>(TS, |r| r.set_start_ts(absurd))
+            .await;
     }
+    scene
+        .refuse::<FlashbackToVersionRequest>(TS, |r| r.set_commit_ts(u64::MAX))
+        .await;
+    scene
+        .refuse::<FlashbackToVersionRequest>("tso", |r| r.set_commit_ts(1))
+        .await;
     scene
         .refuse::<ResolveLockRequest>(TS, |r| r.set_commit_version(u64::MAX))
         .await;

@@ -179,6 +179,20 @@ rpcs! {
         r.set_start_key(KEY.into());
         r.set_end_key([KEY, b"0"].concat());
     }
+    // Of a key that nobody has; the second ends what the first begins.
+    "KvPrepareFlashbackToVersion" PrepareFlashbackToVersionRequest -> PrepareFlashbackToVersionResponse by text |r| {
+        r.set_start_key(b"wire-untouched".to_vec());
+        r.set_end_key(b"wire-untouched0".to_vec());
+        r.set_version(TS - 1);
+        r.set_start_ts(TS);
+    }
+    "KvFlashbackToVersion" FlashbackToVersionRequest -> FlashbackToVersionResponse by text |r| {
+        r.set_start_key(b"wire-untouched".to_vec());
+        r.set_end_key(b"wire-untouched0".to_vec());
+        r.set_version(TS - 1);
+        r.set_start_ts(TS);
+        r.set_commit_ts(TS + 1);
+    }
     "RawGet" RawGetRequest -> RawGetResponse by text |r| { r.set_key(KEY.into()); }
     "RawBatchGet" RawBatchGetRequest -> RawBatchGetResponse by only_pairs |r| { r.mut_keys().push(KEY.into()); }
     "RawPut" RawPutRequest -> RawPutResponse by text |r| {

@@ -92,6 +92,22 @@ pub(crate) fn requests(context: &Context) -> Vec<(&'static str, Vec<u8>)> {
         .set_start_version(9));
     request!("KvDeleteRange", DeleteRangeRequest, |req| req
         .set_end_key(key()));
+    // Of nothing that other requests are about; the second ends what the first begins.
+    request!(
+        "KvPrepareFlashbackToVersion",
+        PrepareFlashbackToVersionRequest,
+        |req| {
+            req.set_start_key(b"zz".to_vec());
+            req.set_version(8);
+            req.set_start_ts(9);
+        }
+    );
+    request!("KvFlashbackToVersion", FlashbackToVersionRequest, |req| {
+        req.set_start_key(b"zz".to_vec());
+        req.set_version(8);
+        req.set_start_ts(9);
+        req.set_commit_ts(10);
+    });
     request!("RawGet", RawGetRequest, |req| req.set_key(key()));
     request!("RawBatchGet", RawBatchGetRequest, |req| req
         .mut_keys()
@@ -554,6 +570,32 @@ fn start_after_end() {
         req.set_start_key(z.clone());
         req.set_end_key(a.clone());
     });
+    let flashbacks = [(&z, &a), (&z, &z)];
+    for (start, end) in flashbacks {
+        bad!(
+            bad,
+            kv_prepare_flashback_to_version,
+            PrepareFlashbackToVersionRequest,
+            |req| {
+                req.set_start_key(start.clone());
+                req.set_end_key(end.clone());
+                req.set_version(8);
+                req.set_start_ts(9);
+            }
+        );
+        bad!(
+            bad,
+            kv_flashback_to_version,
+            FlashbackToVersionRequest,
+            |req| {
+                req.set_start_key(start.clone());
+                req.set_end_key(end.clone());
+                req.set_version(8);
+                req.set_start_ts(9);
+                req.set_commit_ts(10);
+            }
+        );
+    }
     bad!(bad, raw_scan, RawScanRequest, |req| {
         req.set_start_key(z.clone());
         req.set_end_key(a.clone());
@@ -587,6 +629,27 @@ fn timestamps_of_nobody() {
         expected: "invalid timestamp",
     };
     for ts in [0, u64::MAX] {
+        for (version, start_ts) in [(ts, 9), (8, ts)] {
+            bad!(
+                bad,
+                kv_prepare_flashback_to_version,
+                PrepareFlashbackToVersionRequest,
+                |req| {
+                    req.set_version(version);
+                    req.set_start_ts(start_ts);
+                }
+            );
+            bad!(
+                bad,
+                kv_flashback_to_version,
+                FlashbackToVersionRequest,
+                |req| {
+                    req.set_version(version);
+                    req.set_start_ts(start_ts);
+                    req.set_commit_ts(10);
+                }
+            );
+        }
         bad!(bad, kv_prewrite, PrewriteRequest, |req| {
             req.mut_mutations().push(mutation(KEY, Vec::new()));
             req.set_primary_lock(KEY.to_vec());

@@ -12,7 +12,7 @@ use grpcio::{
     CallOption, Channel, ChannelBuilder, Client, ClientDuplexReceiver, ClientDuplexSender,
     Environment, Method, MethodType, ServerBuilder, ServerCredentials,
 };
-use kv::{LocalEngine, LocalRegion};
+use kv::{Engine as _, LocalEngine, LocalRegion};
 use kvproto::kvrpcpb::{Context, Mutation, Op, PrewriteRequest};
 use kvproto::metapb;
 use kvproto::tikvpb::{TikvClient, create_tikv};
@@ -33,6 +33,7 @@ pub(crate) struct Fixture {
     pub(crate) health: HealthService,
     pub(crate) region: LocalRegion,
     pub(crate) in_flight: InFlight,
+    engine: LocalEngine<MemEngine>,
     server: grpcio::Server,
     runtime: Runtime,
     pools: [yatp::Pool; 2],
@@ -84,7 +85,7 @@ impl Fixture {
         let pool = |name| yatp::Builder::new(name).threads(1).build(&runtime).unwrap();
         let pools = [pool("read"), pool("sched")];
         let storage = Storage::<_, _, F>::new(
-            engine,
+            engine.clone(),
             NoDetector,
             ConcurrencyManager::new(TimeStamp::from(1)),
             &runtime,
@@ -123,6 +124,7 @@ impl Fixture {
             health,
             region,
             in_flight,
+            engine,
             server,
             runtime,
             pools,
@@ -136,6 +138,15 @@ impl Fixture {
 
     pub(crate) fn context(&self) -> Context {
         self.region.context()
+    }
+
+    /// Ends the flashback that somebody has prepared.
+    pub(crate) fn leave_flashback(&self) {
+        let start_ts = self.engine.region_now().get_flashback_start_ts();
+        let finish = self
+            .engine
+            .finish_flashback(self.context(), start_ts.into());
+        futures::executor::block_on(finish).unwrap();
     }
 
     /// Locks `key` with a value, in a transaction of which it is the primary.

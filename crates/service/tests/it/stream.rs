@@ -188,6 +188,22 @@ pub(crate) fn served(context: &Context) -> Vec<Cmd> {
         .set_start_version(9));
     cmd!(DeleteRange, DeleteRangeRequest, |req| req
         .set_end_key(key()));
+    // Of nothing that other requests are about.
+    cmd!(
+        PrepareFlashbackToVersion,
+        PrepareFlashbackToVersionRequest,
+        |req| {
+            req.set_start_key(b"zz".to_vec());
+            req.set_version(8);
+            req.set_start_ts(9);
+        }
+    );
+    cmd!(FlashbackToVersion, FlashbackToVersionRequest, |req| {
+        req.set_start_key(b"zz".to_vec());
+        req.set_version(8);
+        req.set_start_ts(9);
+        req.set_commit_ts(10);
+    });
     cmd!(TxnHeartBeat, TxnHeartBeatRequest, |req| {
         req.set_primary_lock(key());
         req.set_start_version(9);
@@ -248,10 +264,6 @@ pub(crate) fn unserved() -> Vec<Option<Cmd>> {
         Some(Cmd::GC(GCRequest::default())),
         Some(Cmd::Coprocessor(coprocessor::Request::default())),
         Some(Cmd::RawCoprocessor(RawCoprocessorRequest::default())),
-        Some(Cmd::FlashbackToVersion(FlashbackToVersionRequest::default())),
-        Some(Cmd::PrepareFlashbackToVersion(
-            PrepareFlashbackToVersionRequest::default(),
-        )),
         Some(Cmd::Flush(FlushRequest::default())),
         Some(Cmd::BufferBatchGet(BufferBatchGetRequest::default())),
         Some(Cmd::BroadcastTxnStatus(BroadcastTxnStatusRequest::default())),
