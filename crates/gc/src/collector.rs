@@ -23,32 +23,11 @@ use futures::future::{Either, select};
 use runtime::{Runtime, Shutdown};
 use txn_types::TimeStamp;
 
-use crate::metrics;
 use crate::pass::{Data, Pass, Totals};
+use crate::{Config, metrics};
 
 /// The pause after a step, in times of what it took.
 const PAUSE_SHARE: u32 = 3;
-
-/// How a store collects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Keys of users that are looked at before the collector pauses. At least 1.
-    pub batch_keys: usize,
-    /// Bytes of deletions a second; 0 for no limit.
-    pub max_write_bytes_per_sec: u64,
-    /// How often the safe point is asked for.
-    pub poll_interval: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            batch_keys: 512,
-            max_write_bytes_per_sec: 0,
-            poll_interval: Duration::from_secs(10),
-        }
-    }
-}
 
 /// The configuration in force; clones share it.
 #[derive(Clone, Debug)]
@@ -76,13 +55,13 @@ impl Settings {
     /// Takes over `config`, from the next step or poll on.
     pub fn set(&self, config: &Config) {
         let shared = &self.0;
-        let poll = u64::try_from(config.poll_interval.as_millis()).unwrap_or(u64::MAX);
+        let poll = config.poll_interval.as_millis();
         shared
             .batch_keys
             .store(config.batch_keys, Ordering::Relaxed);
         shared
             .max_write_bytes_per_sec
-            .store(config.max_write_bytes_per_sec, Ordering::Relaxed);
+            .store(config.max_write_bytes_per_sec.bytes(), Ordering::Relaxed);
         shared.poll_millis.store(poll, Ordering::Relaxed);
     }
 

@@ -4,13 +4,15 @@
 #![doc = include_str!("../README.md")]
 
 mod collector;
+mod config;
 mod decision;
 mod filter;
 pub mod metrics;
 mod pass;
 mod raw;
 
-pub use collector::{Collector, Config, Settings};
+pub use collector::{Collector, Settings};
+pub use config::Config;
 pub use decision::{Decision, Fate};
 pub use filter::write_filter;
 pub use pass::{Data, Pass, Step, Totals};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use online_config::{ReadableDuration, ReadableSize};
+use online_config::{ConfigProblem, ReadableDuration, ReadableSize};
 use serde::{Deserialize, Serialize};
 
 /// Shortest and longest wait for a lock. Clients count on an answer within seconds.
@@ -54,17 +54,6 @@ impl Default for Config {
             wait_memory_limit: ReadableSize::mb(64),
         }
     }
-}
-
-/// One setting that cannot be served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigProblem {
-    /// The key below `pessimistic-txn.`.
-    pub key: &'static str,
-    /// The refused value.
-    pub value: String,
-    /// What is allowed.
-    pub allowed: String,
 }
 
 impl Config {

@@ -6,7 +6,7 @@ mod config;
 mod deadlock;
 mod wait_queue;
 
-pub use config::{Config, ConfigProblem};
+pub use config::Config;
 pub use deadlock::{
     Deadlock, DetectStream, Detector, DetectorLimits, DetectorPeers, Found, NotLeader, Role,
     StreamEnd, WaitForGraph, wire_entry,

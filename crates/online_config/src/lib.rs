@@ -4,8 +4,10 @@
 mod duration;
 mod number;
 mod online;
+mod problem;
 mod size;
 
 pub use duration::{InvalidDuration, ReadableDuration};
 pub use online::{ConfigChange, ConfigValue, Error, OnlineConfig, Result};
+pub use problem::ConfigProblem;
 pub use size::{InvalidSize, ReadableSize};

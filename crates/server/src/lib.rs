@@ -9,6 +9,8 @@ mod data_dir;
 mod disk_watch;
 mod engines;
 mod error;
+mod gc;
+mod grpc_threads;
 mod heartbeat;
 pub mod metrics;
 mod net;

@@ -24,6 +24,7 @@ pub fn all() -> Vec<&'static dyn Collector> {
         own,
         kv::metrics::all(),
         storage::metrics::all(),
+        gc::metrics::all(),
         service::metrics::all(),
         pd::metrics::all(),
     ]

@@ -2,22 +2,20 @@
 //!
 //! Nothing is global but metrics, so two nodes can live in one process. What is started is noted in
 //! [`Parts`] at once; a start that fails half-way and a shutdown take the same way back, in this
-//! order: no new requests, drain, end the heartbeats, answer the writes that were admitted, stop the
-//! pools, leave the placement driver, stop the embedded one, and last release the data directory.
+//! order: no new requests, drain, end the heartbeats and the garbage collection, answer the writes that
+//! were admitted, stop the pools, leave the placement driver, stop the embedded one, and last release the
+//! data directory.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use api_version::{ApiV1, ApiV1Ttl, ApiV2, ApiVersion, KvFormat};
 use concurrency_manager::ConcurrencyManager;
 use engine_traits::KvEngine;
-use futures::channel::mpsc;
-use futures::{FutureExt as _, StreamExt as _};
-use grpcio::{EnvBuilder, Environment};
+use futures::FutureExt as _;
 use kv::{Engine as _, LocalEngine, LocalRegion, OnFatal, Snapshot as _, SnapshotContext};
 use pd_client::{PdClient, RpcClient};
 use runtime::{Runtime, ShutdownTrigger, shutdown_pair};
@@ -32,6 +30,8 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::disk_watch::DiskWatch;
 use crate::engines::{Engines, RocksEngines};
+use crate::gc::{GarbageCollection, know_safe_point};
+use crate::grpc_threads::GrpcThreads;
 use crate::heartbeat::{Heartbeats, Intervals, first_max_ts_limit, store_description};
 use crate::net::{self, Reservation};
 use crate::node_state::NodeState;
@@ -39,9 +39,6 @@ use crate::online::ConfigController;
 use crate::server::{Server, ServerOptions};
 use crate::status::{HeapProfiler, StatusOptions, StatusServer};
 use crate::{Error, Result, pessimistic, sys};
-
-/// How long a stop waits for threads that hold the engine.
-const THREADS_END_MAX: Duration = Duration::from_secs(5);
 
 /// Where a node can be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -194,47 +191,6 @@ impl Drop for Node {
     }
 }
 
-/// The gRPC threads of a node, for its server, the embedded placement driver and the client of it.
-///
-/// They are one environment because in gRPC whoever has nothing to do polls for the sockets of all: with
-/// several, most events are found by a thread that must wake another. Their end can be awaited: until
-/// then they may hold an engine.
-struct GrpcThreads {
-    env: Arc<Environment>,
-    ended: mpsc::Receiver<()>,
-}
-
-impl GrpcThreads {
-    fn new(count: usize) -> GrpcThreads {
-        // Each thread holds the closure, and with it the sender, until it is over.
-        let (held, ended) = mpsc::channel::<()>(0);
-        let env = EnvBuilder::new()
-            .name_prefix("grpc")
-            .cq_count(count)
-            .before_stop(move || {
-                let _ = &held;
-            })
-            .build();
-        GrpcThreads {
-            env: Arc::new(env),
-            ended,
-        }
-    }
-
-    fn env(&self) -> Arc<Environment> {
-        self.env.clone()
-    }
-
-    async fn end(self, runtime: &Runtime) {
-        let GrpcThreads { env, ended } = self;
-        drop(env);
-        let all = ended.for_each(|()| std::future::ready(()));
-        if runtime.timer.timeout(THREADS_END_MAX, all).await.is_err() {
-            tracing::warn!("gRPC threads are still at work");
-        }
-    }
-}
-
 /// What is running.
 struct Parts {
     runtime: Runtime,
@@ -245,6 +201,7 @@ struct Parts {
     pd_server: Option<pd::Server>,
     pd_client: Option<RpcClient>,
     heartbeats: Option<ShutdownTrigger>,
+    gc: Option<GarbageCollection>,
     server: Option<Server>,
     threads: GrpcThreads,
     pools: Vec<Pool>,
@@ -270,6 +227,7 @@ impl Parts {
             pd_server: None,
             pd_client: None,
             heartbeats: None,
+            gc: None,
             server: None,
             threads,
             pools: Vec::new(),
@@ -332,6 +290,7 @@ impl Parts {
         let identity = bootstrap(&engine, pd.as_ref(), description, format).await?;
 
         let concurrency = self.concurrency_manager(&config, pd.as_ref()).await?;
+        know_safe_point(pd.as_ref(), &concurrency).await;
         let local = LocalEngine::new(
             engine.clone(),
             LocalRegion {
@@ -544,6 +503,7 @@ impl Parts {
         let commands = self.pool("sched-worker", settings.scheduler_threads(sys::cpu_count()))?;
         let detector = below.detector.clone();
         services.push(pessimistic::service(&detector));
+        self.collect_garbage::<E, F>(&config.gc, &below)?;
         let storage = below.storage::<F>(reads, commands, &settings, &self.runtime)?;
         let changed = storage.clone();
         self.state
@@ -580,6 +540,26 @@ impl Parts {
         Ok(())
     }
 
+    fn collect_garbage<E: KvEngine, F: KvFormat>(
+        &mut self,
+        config: &gc::Config,
+        below: &Below<E>,
+    ) -> Result<()> {
+        let Below {
+            local,
+            concurrency,
+            pd,
+            ..
+        } = below;
+        let pd = pd.clone();
+        let gc = GarbageCollection::start::<E, F>(config, local, concurrency, pd, &self.runtime)?;
+        let settings = gc.settings().clone();
+        let online = self.state.config();
+        online.register_below("gc.", move |config| settings.set(&config.gc));
+        self.gc = Some(gc);
+        Ok(())
+    }
+
     /// The way back; each step is skipped when its part was never started.
     async fn stop(mut self) {
         self.state.serving.store(false, Ordering::Relaxed);
@@ -589,6 +569,9 @@ impl Parts {
             server.shutdown().await;
         }
         drop(self.heartbeats.take());
+        if let Some(gc) = self.gc.take() {
+            gc.stop(&self.runtime).await;
+        }
         if let Some(close_engine) = self.close_engine.take() {
             close_engine.await;
         }

@@ -9,6 +9,7 @@ use concurrency_manager::SafePoint;
 use engine_mem::MemEngine;
 use engine_traits::{Cf, KvEngine, Peekable, WriteBatch, WriteOptions};
 use gc::{Collector, Config, Data, Settings};
+use online_config::{ReadableDuration, ReadableSize};
 use runtime::{ShutdownTrigger, Stepper, shutdown_pair};
 use txn_types::{TimeStamp, WriteType};
 
@@ -135,8 +136,9 @@ fn what_becomes_garbage_later_goes_later_though_nobody_writes() {
 fn deletions_are_paced_and_the_pace_changes_online() {
     let config = Config {
         batch_keys: 1,
-        max_write_bytes_per_sec: 10,
-        poll_interval: Duration::from_secs(1),
+        max_write_bytes_per_sec: ReadableSize(10),
+        poll_interval: ReadableDuration::secs(1),
+        ..Config::default()
     };
     let scene = Scene::new(&config);
     for key in 0..20u8 {
@@ -153,7 +155,7 @@ fn deletions_are_paced_and_the_pace_changes_online() {
         "{after} records after half a minute"
     );
     scene.settings.set(&Config {
-        max_write_bytes_per_sec: 0,
+        max_write_bytes_per_sec: ReadableSize(0),
         ..config
     });
     scene.pass_time(Duration::from_secs(10));
@@ -164,8 +166,9 @@ fn deletions_are_paced_and_the_pace_changes_online() {
 fn it_ends_in_the_middle_of_a_walk() {
     let scene = Scene::new(&Config {
         batch_keys: 1,
-        max_write_bytes_per_sec: 1,
-        poll_interval: Duration::from_secs(1),
+        max_write_bytes_per_sec: ReadableSize(1),
+        poll_interval: ReadableDuration::secs(1),
+        ..Config::default()
     });
     for key in 0..20u8 {
         put(&scene.engine, &version(&[key], 10));

@@ -13,6 +13,7 @@ mod ctl;
 mod data_directory;
 mod disk_full;
 mod first_program;
+mod garbage;
 mod lifecycle;
 mod limits;
 mod lock_resolution;

@@ -51,6 +51,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Pessimistic transactions: waiting for locks, and where locks are kept.
     pub pessimistic_txn: lock_manager::Config,
+    /// Old versions.
+    pub gc: gc::Config,
     /// Threads for reads.
     pub readpool: ReadPoolConfig,
     /// Reports to the placement driver.
@@ -74,6 +76,7 @@ impl Default for Config {
             server: ServerConfig::default(),
             storage: StorageConfig::default(),
             pessimistic_txn: lock_manager::Config::default(),
+            gc: gc::Config::default(),
             readpool: ReadPoolConfig::default(),
             raftstore: RaftstoreConfig::default(),
             pd: PdConfig::default(),
@@ -86,6 +89,9 @@ impl Default for Config {
 /// What `POST /config` can change; each key is taken by the part of the node that registered it.
 impl OnlineConfig for Config {
     const ONLINE_KEYS: &'static [&'static str] = &[
+        "gc.batch-keys",
+        "gc.max-write-bytes-per-sec",
+        "gc.poll-interval",
         "log.level",
         "pd.embedded.etcd.history-bytes",
         "pd.embedded.etcd.history-revisions",
@@ -180,9 +186,13 @@ impl Config {
         self.log.validate(&mut problems);
         self.server.validate(&mut problems);
         self.storage.validate(&mut problems);
-        if let Err(found) = self.pessimistic_txn.validate() {
+        for (section, checked) in [
+            ("pessimistic-txn", self.pessimistic_txn.validate()),
+            ("gc", self.gc.validate()),
+        ] {
+            let found = checked.err().unwrap_or_default();
             problems.extend(found.into_iter().map(|problem| Problem {
-                key: format!("pessimistic-txn.{}", problem.key),
+                key: format!("{section}.{}", problem.key),
                 value: problem.value,
                 allowed: format!("must be {}", problem.allowed),
             }));

@@ -11,15 +11,25 @@ use toml::{Table, Value};
 
 use super::{Config, load, memory};
 
-/// The sources that declare configuration structs.
-const SOURCES: &[&str] = &[
-    include_str!("mod.rs"),
-    include_str!("sections.rs"),
-    include_str!("placement.rs"),
-    include_str!("../../../storage/src/config.rs"),
-    include_str!("../../../lock_manager/src/config.rs"),
-    include_str!("../../../engine_rocks/src/config.rs"),
-    include_str!("../../../security/src/config.rs"),
+/// The sources that declare configuration structs, each with what the struct `Config` of it is called in `SECTIONS`.
+const SOURCES: &[(&str, &str)] = &[
+    ("", include_str!("mod.rs")),
+    ("", include_str!("sections.rs")),
+    ("", include_str!("placement.rs")),
+    ("storage::", include_str!("../../../storage/src/config.rs")),
+    (
+        "lock_manager::",
+        include_str!("../../../lock_manager/src/config.rs"),
+    ),
+    ("gc::", include_str!("../../../gc/src/config.rs")),
+    (
+        "engine_rocks::",
+        include_str!("../../../engine_rocks/src/config.rs"),
+    ),
+    (
+        "security::",
+        include_str!("../../../security/src/config.rs"),
+    ),
 ];
 
 /// Which struct describes which section, from the most specific to the least.
@@ -33,6 +43,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("storage.flow-control", &["FlowControlConfig"]),
     ("storage.max-ts", &["MaxTsConfig"]),
     ("pessimistic-txn", &["lock_manager::Config"]),
+    ("gc", &["gc::Config"]),
     ("readpool.unified", &["UnifiedReadPoolConfig"]),
     ("raftstore", &["RaftstoreConfig"]),
     ("pd", &["PdConfig"]),
@@ -109,15 +120,7 @@ fn documentation<'a>(
 /// one is known by its path.
 fn field_docs() -> BTreeMap<(String, String), String> {
     let mut found = BTreeMap::new();
-    for (source, prefix) in SOURCES.iter().zip([
-        "",
-        "",
-        "",
-        "storage::",
-        "lock_manager::",
-        "engine_rocks::",
-        "security::",
-    ]) {
+    for (prefix, source) in SOURCES {
         let mut item = String::new();
         let mut doc = String::new();
         for line in source.lines() {

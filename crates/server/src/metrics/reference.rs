@@ -30,6 +30,18 @@ const NOTES: &[(&str, &str, Also)] = &[
     ("pd_tso_events", "events", Also::Pd),
     ("pd_tso_timestamps_total", "timestamps", Also::Nobody),
     ("tikv_engine_wal_file_synced", "syncs", Also::Tikv),
+    ("tikv_gc_failures_total", "walks", Also::Nobody),
+    (
+        "tikv_gc_oldest_garbage_timestamp",
+        "milliseconds",
+        Also::Nobody,
+    ),
+    ("tikv_gc_versions_total", "versions", Also::Nobody),
+    (
+        "tikv_gcworker_autogc_safe_point",
+        "milliseconds",
+        Also::Tikv,
+    ),
     ("tikv_grpc_msg_duration_seconds", "seconds", Also::Tikv),
     ("tikv_grpc_msg_fail_total", "requests", Also::Tikv),
     (
@@ -146,6 +158,7 @@ mod tests {
         include_str!("../metrics.rs"),
         include_str!("../../../kv/src/metrics.rs"),
         include_str!("../../../storage/src/metrics.rs"),
+        include_str!("../../../gc/src/metrics.rs"),
         include_str!("../../../service/src/metrics.rs"),
         include_str!("../../../pd/src/metrics.rs"),
     ];
