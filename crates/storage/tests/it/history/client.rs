@@ -7,21 +7,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use engine_traits::KvEngine;
-use kvproto::kvrpcpb::{self, LockInfo, PrewriteRequest_PessimisticAction as Action};
+use kvproto::kvrpcpb::{self, PrewriteRequest_PessimisticAction as Action};
 use mvcc::{Error as MvccError, WriteConflictReason};
 use runtime::{Rng, Runtime};
 use storage::{
-    AcquirePessimisticLock, BatchRollback, CheckSecondaryLocks, CheckTxnStatus, Commit, Error,
-    KeyLocked, PessimisticRollback, Prewrite, ResolveLock, SecondaryLocksStatus, TxnCommand,
-    TxnHeartBeat, TxnStatus,
+    AcquirePessimisticLock, BatchRollback, Commit, Error, KeyLocked, PessimisticRollback, Prewrite,
+    TxnCommand, TxnHeartBeat,
 };
 use txn_types::{Key, TimeStamp};
 
+use super::pipelined::Flushes;
 use super::record::{CommitMode, LockMode, RawKey, RawValue, Read, Told, Txn};
+use super::resolve::Resolved;
 use crate::driver::{World, tracker};
 
 /// How long a lock is respected.
-const TTL_MS: u64 = 3_000;
+pub(super) const TTL_MS: u64 = 3_000;
 /// Longer than any wait that ends by a wake-up: who waits so long was forgotten.
 pub(super) const WAIT_MS: i64 = 3_600_000;
 
@@ -56,10 +57,11 @@ pub(super) struct Clients<'w, K: KvEngine> {
 /// A transaction under way.
 pub(super) struct Open {
     pub(super) txn: Txn,
-    primary: Option<RawKey>,
+    pub(super) primary: Option<RawKey>,
     /// Locked keys, and the timestamp with which each is locked.
     locked: BTreeMap<RawKey, u64>,
     for_update_ts: u64,
+    pub(super) flushes: Flushes,
 }
 
 impl<K: KvEngine> Clients<'_, K> {
@@ -81,7 +83,10 @@ impl<K: KvEngine> Clients<'_, K> {
     }
 
     /// Sends a command. A client that dies goes before, while or after it is carried out.
-    async fn call<C: TxnCommand>(&self, command: C) -> Result<Result<C::Output, Error>, Died> {
+    pub(super) async fn call<C: TxnCommand>(
+        &self,
+        command: C,
+    ) -> Result<Result<C::Output, Error>, Died> {
         self.pause(3).await;
         let deaths = self.deaths.get();
         let dies = deaths > 0 && self.rng.chance(1, deaths);
@@ -99,11 +104,18 @@ impl<K: KvEngine> Clients<'_, K> {
 
     pub(super) fn begin(&self, locking: LockMode, commit: CommitMode) -> Open {
         let start = self.ts();
+        let commit = match (locking, commit) {
+            (LockMode::Pessimistic | LockMode::ForceLock, CommitMode::Pipelined) => {
+                CommitMode::TwoPhases
+            }
+            (_, commit) => commit,
+        };
         Open {
             txn: Txn::new(start, locking, commit),
             primary: None,
             locked: BTreeMap::new(),
             for_update_ts: start,
+            flushes: Flushes::default(),
         }
     }
 
@@ -218,7 +230,9 @@ impl<K: KvEngine> Clients<'_, K> {
 
     /// Prolongs the life of a transaction that has locks.
     pub(super) async fn heart_beat(&self, open: &Open) -> Result<(), Died> {
-        let Some(primary) = open.primary.clone().filter(|_| !open.locked.is_empty()) else {
+        let generation = open.flushes.generation;
+        let has_locks = !open.locked.is_empty() || generation > 0;
+        let Some(primary) = open.primary.clone().filter(|_| has_locks) else {
             return Ok(());
         };
         let mut req = kvrpcpb::TxnHeartBeatRequest::default();
@@ -226,6 +240,9 @@ impl<K: KvEngine> Clients<'_, K> {
         req.set_primary_lock(primary);
         req.set_start_version(open.txn.start);
         req.set_advise_lock_ttl(2 * TTL_MS);
+        if generation > 0 {
+            req.set_min_commit_ts(self.ts());
+        }
         match self.call(TxnHeartBeat::try_from(req).unwrap()).await? {
             // It was taken for dead, which its next step will show.
             Ok(_) | Err(Error::Mvcc(MvccError::TxnNotFound { .. })) => Ok(()),
@@ -250,7 +267,11 @@ impl<K: KvEngine> Clients<'_, K> {
         Ok(())
     }
 
-    async fn roll_back(&self, open: &Open, keys: &BTreeSet<RawKey>) -> Result<Told, Died> {
+    pub(super) async fn roll_back(
+        &self,
+        open: &Open,
+        keys: &BTreeSet<RawKey>,
+    ) -> Result<Told, Died> {
         self.give_up(open).await?;
         let mut req = kvrpcpb::BatchRollbackRequest::default();
         req.set_context(self.world.context());
@@ -263,7 +284,10 @@ impl<K: KvEngine> Clients<'_, K> {
     }
 
     /// Commits, or finds that it cannot be.
-    pub(super) async fn finish(&self, open: &Open) -> Told {
+    pub(super) async fn finish(&self, open: &mut Open) -> Told {
+        if open.txn.commit == CommitMode::Pipelined {
+            return self.finish_pipelined(open).await;
+        }
         self.try_finish(open).await.unwrap_or(Told::Nothing)
     }
 
@@ -308,7 +332,7 @@ impl<K: KvEngine> Clients<'_, K> {
         self.commit(open, &primary, &keys).await
     }
 
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         open: &Open,
         primary: &RawKey,
@@ -450,165 +474,6 @@ impl<K: KvEngine> Clients<'_, K> {
         }
         req
     }
-
-    /// Finds out what became of the owner of a lock, and finishes the lock if that is decided.
-    pub(super) async fn resolve(&self, lock: &LockInfo, caller: u64) -> Resolved {
-        let start = lock.get_lock_version();
-        let pessimistic = lock.get_lock_type() == kvrpcpb::Op::PessimisticLock;
-        let mut force_sync = false;
-        loop {
-            let status = match self
-                .check_status(lock, caller, pessimistic, force_sync)
-                .await
-            {
-                Ok(status) => status,
-                // Its primary is not there yet, and its time is not over.
-                Err(Error::Mvcc(MvccError::TxnNotFound { .. })) => return Resolved::Alive,
-                // Somebody else's lock on the primary that the owner would have had.
-                Err(error) => panic!("check of {lock:?}: {error}"),
-            };
-            let commit = match status {
-                TxnStatus::Committed { commit_ts } => commit_ts.into_inner(),
-                TxnStatus::RolledBack | TxnStatus::TtlExpire | TxnStatus::LockNotExist => 0,
-                TxnStatus::PessimisticRollBack | TxnStatus::LockNotExistDoNothing => {
-                    self.drop_pessimistic(lock).await;
-                    return Resolved::Gone;
-                }
-                TxnStatus::Uncommitted { lock: primary, .. }
-                    if primary.use_async_commit && self.is_expired(start, primary.ttl) =>
-                {
-                    match self.by_secondaries(&primary).await {
-                        Some(commit) => commit,
-                        None => {
-                            force_sync = true;
-                            continue;
-                        }
-                    }
-                }
-                TxnStatus::Uncommitted {
-                    min_commit_ts_pushed: true,
-                    ..
-                } if caller > 0 => return Resolved::CommitsLater,
-                TxnStatus::Uncommitted { .. } => return Resolved::Alive,
-            };
-            if pessimistic {
-                self.drop_pessimistic(lock).await;
-            } else {
-                self.resolve_key(lock, commit).await;
-            }
-            return Resolved::Gone;
-        }
-    }
-
-    async fn check_status(
-        &self,
-        lock: &LockInfo,
-        caller: u64,
-        pessimistic: bool,
-        force_sync: bool,
-    ) -> Result<TxnStatus, Error> {
-        let mut req = kvrpcpb::CheckTxnStatusRequest::default();
-        req.set_context(self.world.context());
-        req.set_primary_key(lock.get_primary_lock().to_vec());
-        req.set_lock_ts(lock.get_lock_version());
-        req.set_caller_start_ts(caller);
-        req.set_current_ts(self.ts());
-        let expired = self.is_expired(lock.get_lock_version(), lock.get_lock_ttl());
-        req.set_rollback_if_not_exist(expired);
-        req.set_force_sync_commit(force_sync);
-        req.set_resolving_pessimistic_lock(pessimistic);
-        req.set_verify_is_primary(true);
-        let command = CheckTxnStatus::try_from(req).unwrap();
-        self.world
-            .storage
-            .sched_txn_command(command, tracker())
-            .await
-    }
-
-    /// Where an async commit is, by its secondary locks; `None` when it has become one of two phases.
-    async fn by_secondaries(&self, primary: &txn_types::Lock) -> Option<u64> {
-        let mut commit = primary.min_commit_ts.into_inner();
-        if primary.secondaries.is_empty() {
-            return Some(commit);
-        }
-        let mut req = kvrpcpb::CheckSecondaryLocksRequest::default();
-        req.set_context(self.world.context());
-        req.set_start_version(primary.ts.into_inner());
-        req.set_keys(primary.secondaries.clone().into());
-        let command = CheckSecondaryLocks::try_from(req).unwrap();
-        let status = self
-            .world
-            .storage
-            .sched_txn_command(command, tracker())
-            .await;
-        match status.unwrap() {
-            SecondaryLocksStatus::Committed(at) => Some(at.into_inner()),
-            SecondaryLocksStatus::RolledBack => Some(0),
-            SecondaryLocksStatus::Locked(locks) => {
-                for lock in locks {
-                    if !lock.get_use_async_commit() {
-                        return None;
-                    }
-                    commit = commit.max(lock.get_min_commit_ts());
-                }
-                Some(commit)
-            }
-        }
-    }
-
-    async fn drop_pessimistic(&self, lock: &LockInfo) {
-        let mut req = kvrpcpb::PessimisticRollbackRequest::default();
-        req.set_context(self.world.context());
-        req.set_start_version(lock.get_lock_version());
-        req.set_for_update_ts(lock.get_lock_for_update_ts());
-        req.mut_keys().push(lock.get_key().to_vec());
-        let command = PessimisticRollback::try_from(req).unwrap();
-        let dropped = self.world.storage.sched_txn_command(command, tracker());
-        dropped.await.unwrap();
-    }
-
-    async fn resolve_key(&self, lock: &LockInfo, commit: u64) {
-        let mut req = kvrpcpb::ResolveLockRequest::default();
-        req.set_context(self.world.context());
-        req.set_start_version(lock.get_lock_version());
-        req.set_commit_version(commit);
-        if self.rng.chance(1, 2) {
-            req.mut_keys().push(lock.get_key().to_vec());
-        }
-        let command = ResolveLock::try_from(req).unwrap();
-        let resolved = self.world.storage.sched_txn_command(command, tracker());
-        resolved.await.unwrap();
-    }
-
-    fn is_expired(&self, start: u64, ttl: u64) -> bool {
-        let (start, now) = (TimeStamp::new(start), TimeStamp::new(self.ts()));
-        start.physical() + ttl < now.physical()
-    }
-
-    /// All locks that can be seen.
-    pub(super) async fn scan_locks(&self) -> Vec<LockInfo> {
-        loop {
-            let (world, max) = (self.world, TimeStamp::new(self.ts()));
-            let scan = world
-                .storage
-                .scan_lock(world.context(), max, None, None, 0, tracker());
-            match scan.await {
-                Ok(locks) => return locks,
-                // One that is on its way into the engine.
-                Err(Error::Mvcc(MvccError::KeyIsLocked(_))) => self.pause(1).await,
-                Err(error) => panic!("scan of locks: {error}"),
-            }
-        }
-    }
-
-    /// Finishes the locks whose owners' time is over.
-    pub(super) async fn sweep(&self) {
-        for lock in self.scan_locks().await {
-            if self.is_expired(lock.get_lock_version(), lock.get_lock_ttl()) {
-                self.resolve(&lock, 0).await;
-            }
-        }
-    }
 }
 
 /// What became of a prewrite.
@@ -619,12 +484,4 @@ enum Prewritten {
     Done(u64),
     /// Its keys are locked; together with the others it is committed, not below this.
     Async(u64),
-}
-
-/// What became of a lock that was in the way.
-pub(super) enum Resolved {
-    Gone,
-    /// Its transaction cannot be committed where the reader would see it.
-    CommitsLater,
-    Alive,
 }

@@ -1,7 +1,7 @@
 //! Random histories: many clients, all modes of transactions mixed, on one thread and one seed.
 //!
-//! Clients move money between accounts and append to lists, optimistically and pessimistically, in two phases, in one
-//! and asynchronously; some die at some point, and a janitor finishes what they left. Afterwards the fate of every
+//! Clients move money between accounts and append to lists, optimistically and pessimistically, in two phases, in one,
+//! asynchronously and pipelined; some die at some point, and a janitor finishes what they left. Afterwards the fate of every
 //! transaction is asked of the store, and [`check`] says whether it explains what was seen. Besides:
 //! 1. who waits for a lock is woken: nobody waits for his full time;
 //! 2. nothing is left: no lock in the engine or in memory, no latch, no waiting request;
@@ -12,7 +12,9 @@
 
 mod check;
 mod client;
+mod pipelined;
 mod record;
+mod resolve;
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -56,6 +58,7 @@ const ALL_COMMITS: &[CommitMode] = &[
     CommitMode::TwoPhases,
     CommitMode::Async,
     CommitMode::OnePhase,
+    CommitMode::Pipelined,
 ];
 const ALL_LOCKS: &[LockMode] = &[
     LockMode::Optimistic,
@@ -109,7 +112,7 @@ impl<K: KvEngine> History<'_, K> {
             let money = EACH.to_string().into_bytes();
             open.txn.writes.insert(account(number), money);
         }
-        open.txn.told = self.clients.finish(&open).await;
+        open.txn.told = self.clients.finish(&mut open).await;
         assert!(matches!(open.txn.told, Told::Committed(_)));
         self.txns.borrow_mut().push(open.txn);
     }
@@ -124,7 +127,7 @@ impl<K: KvEngine> History<'_, K> {
                 _ => self.look(&mut open).await,
             };
             open.txn.told = match body {
-                Ok(()) => self.clients.finish(&open).await,
+                Ok(()) => self.clients.finish(&mut open).await,
                 Err(Stop::Died) => Told::Nothing,
                 Err(Stop::GivenUp) => Told::Failed,
             };
@@ -145,6 +148,7 @@ impl<K: KvEngine> History<'_, K> {
             open.txn
                 .writes
                 .insert(account, money.to_string().into_bytes());
+            self.clients.flush_some(open).await?;
         }
         Ok(())
     }
@@ -161,6 +165,7 @@ impl<K: KvEngine> History<'_, K> {
             if rng.chance(3, 4) {
                 list.extend(format!("{},", open.txn.start).into_bytes());
                 open.txn.writes.insert(key, list);
+                self.clients.flush_some(open).await?;
             }
             if rng.chance(1, 4) {
                 self.clients.heart_beat(open).await?;

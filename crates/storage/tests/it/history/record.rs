@@ -12,6 +12,8 @@ pub(super) enum CommitMode {
     TwoPhases,
     Async,
     OnePhase,
+    /// In two phases, the first of which goes along with the writes. For optimistic transactions only.
+    Pipelined,
 }
 
 /// How it sees to it that nobody else changes what it changes.
