@@ -13,6 +13,7 @@ use kvproto::tikvpb::TikvClient;
 
 use crate::lab::Load;
 use crate::load::{self, Batched, RedisCommand};
+use crate::random::Random;
 use crate::target::{self, Etcd, Keyspace, PlainFile, RaftLog, Redis, Rocks, Tikv, key};
 
 /// The answer of a call, whether or not it could be sent.
@@ -62,6 +63,28 @@ pub(crate) fn kv_get(tikv: &Rc<Tikv>, in_flight: usize) -> Load<'static> {
         let keyspace = tikv.keyspace.clone();
         let op = move |number, random: &mut _| {
             let sent = of(&stubs, number).kv_get_async(&keyspace.kv_get(random));
+            answer(sent).map(|answer| load::check_kv_get(&answer?))
+        };
+        load::closed_loop(&tikv.connections, in_flight, timing, Some(tikv.pid()), op)
+    })
+}
+
+/// Reads of the newest version of the first `count` keys of a family.
+pub(crate) fn kv_get_family(
+    tikv: &Rc<Tikv>,
+    (prefix, count): (u8, u64),
+    in_flight: usize,
+) -> Load<'static> {
+    let tikv = tikv.clone();
+    let name = format!("KvGet of the newest version, {in_flight} in flight");
+    Load::new(name, move |timing| {
+        let stubs = tikv.connections.stubs(TikvClient::new);
+        let keyspace = tikv.keyspace.clone();
+        let op = move |number, random: &mut Random| {
+            let mut request = keyspace.get_latest(key(prefix, random.below(count)));
+            // Our own timestamps may lie below the safe point.
+            request.set_version(u64::MAX);
+            let sent = of(&stubs, number).kv_get_async(&request);
             answer(sent).map(|answer| load::check_kv_get(&answer?))
         };
         load::closed_loop(&tikv.connections, in_flight, timing, Some(tikv.pid()), op)

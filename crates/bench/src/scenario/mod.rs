@@ -3,6 +3,7 @@
 //! The goals are those of the project's plan, "Speed and size"; all are ratios within one run of one
 //! machine, or sizes. A scenario that needs a program that is not installed says so in its line.
 
+mod garbage;
 mod latency;
 mod line;
 mod loads;
@@ -128,6 +129,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "rolled-back",
         about: "a point get among transactions that were rolled back",
         run: modes::rolled_back,
+    },
+    Scenario {
+        name: "garbage",
+        about: "space and latencies when old versions are collected",
+        run: garbage::garbage,
     },
     Scenario {
         name: "floors",

@@ -1,4 +1,7 @@
 //! Our server: a process with the default configuration, loaded with data, and connections to it.
+//!
+//! Old versions are kept for a day: its clients count their timestamps up from the first one, which would lie below
+//! the safe point of garbage collection after ten minutes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,16 +12,22 @@ use futures::executor::block_on;
 use futures::{SinkExt as _, StreamExt as _};
 use grpcio::{Environment, WriteFlags};
 use integration_tests::TikvServer;
+use kvproto::kvrpcpb::PrewriteRequest;
 use kvproto::pdpb;
 use kvproto::tikvpb::TikvClient;
 use tokio::runtime::Runtime;
 use txn_types::TimeStamp;
 
-use super::keyspace::{KEYS, Keyspace, key};
+use super::keyspace::{KEYS, Keyspace, VALUE_BYTES, key};
 use crate::client::{CONNECTIONS, Connections, connect};
+use crate::random::Random;
 
 /// Keys of one request while loading.
 const LOAD_BATCH: u64 = 1000;
+/// All that differs from the default configuration.
+const CONFIG: &str = "[pd.embedded]\ngc-life-time = \"1d\"";
+/// Values of every other key of [`Tikv::write_version`]: too long to stand in the record.
+const LONG_VALUE_BYTES: usize = 1024;
 
 /// A server that serves, with data.
 pub(crate) struct Tikv {
@@ -33,25 +42,98 @@ pub(crate) struct Tikv {
 impl Tikv {
     /// Starts one without data.
     pub(crate) fn start(tokio: &Runtime, env: &Arc<Environment>) -> anyhow::Result<Tikv> {
-        Tikv::over(tokio.block_on(TikvServer::start())?, env)
+        Tikv::start_with(tokio, env, CONFIG)
+    }
+
+    /// Starts one without data, with this configuration.
+    pub(crate) fn start_with(
+        tokio: &Runtime,
+        env: &Arc<Environment>,
+        config: &str,
+    ) -> anyhow::Result<Tikv> {
+        let builder = TikvServer::builder().config(config);
+        Tikv::over(tokio.block_on(builder.start())?, env)
     }
 
     /// Starts one, writes all keys, and starts it again, so that the data stand in table files as
     /// they do in a server that has run for a while.
     pub(crate) fn start_loaded(tokio: &Runtime, env: &Arc<Environment>) -> anyhow::Result<Tikv> {
+        let tikv = Tikv::start(tokio, env)?;
+        let client = TikvClient::new(tikv.connections.channel(0));
+        load(&client, &tikv.keyspace).context("load the data")?;
+        drop(client);
+        tikv.restarted(tokio, env)
+    }
+
+    /// Stops it and starts it again on its data.
+    pub(crate) fn restarted(self, tokio: &Runtime, env: &Arc<Environment>) -> anyhow::Result<Tikv> {
         let Tikv {
             mut server,
             connections,
-            keyspace,
             ..
-        } = Tikv::start(tokio, env)?;
-        load(&TikvClient::new(connections.channel(0)), &keyspace).context("load the data")?;
+        } = self;
         drop(connections);
         tokio.block_on(async {
             server.stop().await?;
             server.restart().await
         })?;
         Tikv::over(server, env)
+    }
+
+    /// Writes a version of the keys `g` below `keys`, `batch` at a time. The values of every other key are long, and
+    /// none compresses.
+    pub(crate) fn write_version(&self, version: u64, keys: u64, batch: u64) -> anyhow::Result<()> {
+        let client = TikvClient::new(self.connections.channel(0));
+        for first in (0..keys).step_by(batch as usize) {
+            let numbers = first..first + batch;
+            let keys: Vec<_> = numbers.clone().map(|number| key(b'g', number)).collect();
+            let start_ts = self.keyspace.timestamp();
+            let mut prewrite = self.keyspace.prewrite(keys.clone(), start_ts);
+            for (mutation, number) in prewrite.mut_mutations().iter_mut().zip(numbers) {
+                let bytes = if number % 2 == 0 {
+                    VALUE_BYTES
+                } else {
+                    LONG_VALUE_BYTES
+                };
+                let mut random = Random::new((version << 32) + number);
+                mutation.set_value(random.bytes(bytes));
+            }
+            write(&client, &self.keyspace, &prewrite, keys)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the table files of its engine.
+    pub(crate) fn table_bytes(&self) -> anyhow::Result<u64> {
+        let mut bytes = 0;
+        let folder = self.server.data_dir().join("db");
+        for entry in std::fs::read_dir(&folder).context("list the table files")? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "sst") {
+                bytes += integration_tests::allocated_bytes(&path)?;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Versions that walks of garbage collection have removed.
+    pub(crate) fn removed_versions(&self, tokio: &Runtime) -> anyhow::Result<u64> {
+        self.metric(tokio, "tikv_gc_versions_total{type=\"removed\"}")
+    }
+
+    /// Lets the placement driver give out a safe point at which everything that was written so far is old.
+    pub(crate) fn move_safe_point(&self) -> anyhow::Result<()> {
+        let client = pdpb::PdClient::new(self.pd.channel(0));
+        let now = block_on(timestamp(&client, self.cluster_id))?.into_inner();
+        let mut request = pdpb::UpdateGCSafePointRequest::default();
+        request.mut_header().set_cluster_id(self.cluster_id);
+        request.set_safe_point(now);
+        let answer = client.update_gc_safe_point(&request)?;
+        ensure!(
+            answer.get_new_safe_point() == now,
+            "the safe point stays: {answer:?}"
+        );
+        Ok(())
     }
 
     fn over(server: TikvServer, env: &Arc<Environment>) -> anyhow::Result<Tikv> {
@@ -156,15 +238,27 @@ fn load(client: &TikvClient, keyspace: &Keyspace) -> anyhow::Result<()> {
         let keys: Vec<_> = (first..first + LOAD_BATCH)
             .map(|number| key(b't', number))
             .collect();
-        let start_ts = keyspace.timestamp();
-        let answer = client.kv_prewrite(&keyspace.prewrite(keys.clone(), start_ts))?;
-        let refused = answer.has_region_error() || !answer.get_errors().is_empty();
-        ensure!(!refused, "KvPrewrite: {answer:?}");
-        let commit_ts = keyspace.timestamp();
-        let answer = client.kv_commit(&keyspace.commit(keys, start_ts, commit_ts))?;
-        let refused = answer.has_region_error() || answer.has_error();
-        ensure!(!refused, "KvCommit: {answer:?}");
+        let prewrite = keyspace.prewrite(keys.clone(), keyspace.timestamp());
+        write(client, keyspace, &prewrite, keys)?;
     }
+    Ok(())
+}
+
+/// A transaction on `keys` from its first phase on.
+fn write(
+    client: &TikvClient,
+    keyspace: &Keyspace,
+    prewrite: &PrewriteRequest,
+    keys: Vec<Vec<u8>>,
+) -> anyhow::Result<()> {
+    let answer = client.kv_prewrite(prewrite)?;
+    let refused = answer.has_region_error() || !answer.get_errors().is_empty();
+    ensure!(!refused, "KvPrewrite: {answer:?}");
+    let commit_ts = keyspace.timestamp();
+    let commit = keyspace.commit(keys, prewrite.get_start_version(), commit_ts);
+    let answer = client.kv_commit(&commit)?;
+    let refused = answer.has_region_error() || answer.has_error();
+    ensure!(!refused, "KvCommit: {answer:?}");
     Ok(())
 }
 
