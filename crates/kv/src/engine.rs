@@ -195,7 +195,8 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// The region goes into flashback: from now on, and after a restart, it takes writes and snapshots of
     /// flashbacks only, and reads at timestamps below `start_ts`, which is not zero. Ordinary writes that
     /// were begun before are in effect or refused when this ends. It replaces an older flashback that
-    /// was not finished, is refused during a newer one, and does nothing when it is in force already.
+    /// was not finished, is refused during or after a newer one, or after its own end, as the
+    /// late copy that it must be, and does nothing when it is in force already.
     fn prepare_flashback(
         &self,
         ctx: kvrpcpb::Context,

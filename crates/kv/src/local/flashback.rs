@@ -54,6 +54,8 @@ pub(crate) struct Flashback {
     start_ts: AtomicU64,
     /// How often that changed.
     changes: AtomicU64,
+    /// The newest start of those that this process has finished.
+    finished: AtomicU64,
 }
 
 impl Flashback {
@@ -70,6 +72,7 @@ impl Flashback {
             region,
             start_ts: start_ts.into(),
             changes: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
         }
     }
 
@@ -133,8 +136,14 @@ impl Flashback {
     pub(crate) fn check_change(&self, change: Change) -> Result<bool> {
         let now = self.start_ts();
         match change {
-            // A late copy of a request.
+            // Late copies of requests, whose clients have gone on: nobody would end what they begin. They do not
+            // outlive the process.
             Change::Begin(start_ts) if start_ts < now => Err(self.in_progress(now)),
+            Change::Begin(start_ts)
+                if start_ts.into_inner() <= self.finished.load(Ordering::SeqCst) =>
+            {
+                Err(region_error::flashback_not_prepared(self.region.get_id()).into())
+            }
             Change::Begin(start_ts) => Ok(start_ts != now),
             Change::Finish(_) if now.is_zero() => Ok(false),
             // Another one has begun since.
@@ -162,6 +171,10 @@ impl Flashback {
 
     /// For the writer alone: the same after `change`.
     pub(crate) fn set_after(&self, change: Change) {
+        if let Change::Finish(start_ts) = change {
+            self.finished
+                .fetch_max(start_ts.into_inner(), Ordering::SeqCst);
+        }
         self.set(change.start_ts_after());
     }
 }

@@ -130,6 +130,9 @@ fn each_step_may_be_repeated_and_a_newer_flashback_takes_over() {
         fixture.finish(newer).await.unwrap();
         fixture.finish(START).await.unwrap();
         assert_eq!(fixture.local.region_now(), region().region);
+        for late in [START, newer] {
+            not_prepared(fixture.prepare(late).await);
+        }
         assert_eq!(stored(&engine), Some(region().region));
 
         let mut foreign = region().context();

@@ -6,6 +6,7 @@ mod admission;
 mod async_commit;
 mod at_once;
 mod driver;
+mod flashback;
 mod flow_control;
 mod get_runs;
 mod golden;

@@ -235,21 +235,30 @@ impl<E: Engine, L: LockManager> Work<E, L> {
     async fn flashback(self, commit_ts: TimeStamp) -> Result<()> {
         let concurrency_manager = &self.scheduler.shared.concurrency_manager;
         concurrency_manager.update_max_ts(commit_ts, FLASHBACK)?;
-        if let Progress::Prepared(first) = self.progress(commit_ts).await? {
-            self.rewrite(&first, commit_ts).await?;
-            let command = CommitFirst {
-                target: self.target.clone(),
-                key: first,
-                commit_ts,
-            };
-            let commit = self
-                .scheduler
-                .run_until(self.deadline, command, self.tracker.clone());
-            commit.await?;
+        if let Progress::Prepared(first) = self.progress(commit_ts).await?
+            && let Err(error) = self.write(first, commit_ts).await
+        {
+            // Another copy of the request may have come to the end first.
+            let written = self.progress(commit_ts).await;
+            if !matches!(written, Ok(Progress::Written)) {
+                return Err(error);
+            }
         }
         let Target { ctx, start_ts, .. } = self.target;
         let engine = self.scheduler.engine();
         Ok(engine.finish_flashback(ctx, start_ts).await?)
+    }
+
+    async fn write(&self, first: Key, commit_ts: TimeStamp) -> Result<()> {
+        self.rewrite(&first, commit_ts).await?;
+        let command = CommitFirst {
+            target: self.target.clone(),
+            key: first,
+            commit_ts,
+        };
+        self.scheduler
+            .run_until(self.deadline, command, self.tracker.clone())
+            .await
     }
 
     /// A view of the region, which is taken whatever its state.

@@ -158,11 +158,17 @@ impl WriteCommand for LockFirst {
         } = self.target;
         let fill_cache = !self.target.ctx.get_not_fill_cache();
         let mut txn = MvccTxn::new(start_ts);
+        let mut own = SnapshotReader::new(start_ts, snapshot.clone(), fill_cache);
         let mut reader = SnapshotReader::new(version, snapshot, fill_cache);
+        let record = own.get_txn_commit_record(&self.key)?.status();
+        ctx.statistics.add(&own.take_statistics());
         match reader.load_lock(&self.key)? {
             Some(lock) if is_lock_of(&lock, start_ts) => {}
             // All were rolled back: another flashback is at work.
             Some(lock) => return Err(key_is_locked(lock, &self.key).into()),
+            // A late copy of a request: the flashback is complete, or was rolled back by another one.
+            None if record.is_some_and(|(_, kind)| kind != WriteType::Rollback) => {}
+            None if record.is_some() => return Err(self.target.not_prepared()),
             None => {
                 let old = OldValue::read(&mut reader, &self.key)?;
                 let (is_put, short_value) = old.copy(&mut txn, &self.key);
