@@ -11,7 +11,12 @@
 //!
 //! A crash before the end of step 2 may leave part of the range; the caller was not answered and asks
 //! again. One range is destroyed at a time, on a thread that may block; a bounded number waits.
+//!
+//! Ranges that clients have deleted give their space back as well, on the same thread, after they were
+//! answered. Readers that began before may still see what was there, so no files are dropped: the range is
+//! compacted, if it held enough.
 
+use std::mem;
 use std::sync::Arc;
 
 use engine_traits::{Cf, KvEngine};
@@ -31,6 +36,44 @@ const WAITING_MAX: usize = 256;
 /// The column families whose files are dropped. Locks are few; the range deletion does for them.
 const FILES_OF: [Cf; 2] = [Cf::Default, Cf::Write];
 
+/// Deleted ranges that may wait for their space. Those beyond are left to the engine's own compactions.
+const DELETED_MAX: usize = 256;
+
+/// Of a deleted range that is smaller than this the space is left to the engine as well.
+const WORTH_BYTES: u64 = 4 << 20;
+
+/// What a destroyer has to do.
+enum Task {
+    Destroy(Doomed),
+    /// Look at the deleted ranges.
+    Compact,
+}
+
+/// A range that was deleted, as engine keys.
+pub(crate) struct Deleted {
+    cf: Cf,
+    lower: Vec<u8>,
+    upper: Vec<u8>,
+}
+
+impl Deleted {
+    /// What a write is about to delete in `engine`, if it is worth a compaction; an empty `end` is unbounded.
+    pub(crate) fn by<E: KvEngine>(engine: &E, modify: &Modify) -> Option<Self> {
+        let Modify::DeleteRange(cf, start, end) = modify else {
+            return None;
+        };
+        let lower = keys::data_key(start.as_encoded());
+        let upper = keys::data_end_key(end.as_encoded());
+        let size = engine.approximate_size(*cf, &lower, &upper);
+        size.is_ok_and(|bytes| bytes >= WORTH_BYTES)
+            .then_some(Deleted {
+                cf: *cf,
+                lower,
+                upper,
+            })
+    }
+}
+
 /// A range to destroy.
 struct Doomed {
     start: Key,
@@ -38,16 +81,40 @@ struct Doomed {
     answer: oneshot::Sender<Result<()>>,
 }
 
-/// Where ranges are handed in; `None` once it is closed.
-pub(crate) struct DestroyQueue(Mutex<Option<mpsc::Sender<Doomed>>>);
+/// Where ranges are handed in.
+pub(crate) struct DestroyQueue(Mutex<Waiting>);
+
+struct Waiting {
+    /// `None` once it is closed.
+    sender: Option<mpsc::Sender<Task>>,
+    deleted: Vec<Deleted>,
+}
 
 impl DestroyQueue {
+    /// Takes note of a range that was deleted.
+    pub(crate) fn deleted(&self, range: Deleted) {
+        let mut waiting = self.0.lock();
+        let is_first = waiting.deleted.is_empty();
+        if waiting.deleted.len() < DELETED_MAX {
+            waiting.deleted.push(range);
+        }
+        if is_first && let Some(sender) = &mut waiting.sender {
+            // When it is full the destroyer has something to do, and looks at these afterwards.
+            drop(sender.try_send(Task::Compact));
+        }
+    }
+
+    fn take_deleted(&self) -> Vec<Deleted> {
+        mem::take(&mut self.0.lock().deleted)
+    }
+
     /// Queues a range. The answer comes when it is empty and its space is free.
     pub(crate) fn push(&self, start: Key, end: Key) -> Result<oneshot::Receiver<Result<()>>> {
         let (answer, answered) = oneshot::channel();
         let doomed = Doomed { start, end, answer };
-        let mut sender = self.0.lock();
-        let sent = sender.as_mut().ok_or(Error::Closed)?.try_send(doomed);
+        let mut waiting = self.0.lock();
+        let sender = waiting.sender.as_mut().ok_or(Error::Closed)?;
+        let sent = sender.try_send(Task::Destroy(doomed));
         sent.map_err(|error| {
             if error.is_full() {
                 region_error::server_is_busy("too many ranges wait to be destroyed").into()
@@ -60,7 +127,7 @@ impl DestroyQueue {
 
     /// Takes no more.
     pub(crate) fn close(&self) {
-        drop(self.0.lock().take());
+        drop(self.0.lock().sender.take());
     }
 }
 
@@ -69,7 +136,8 @@ pub(crate) struct Destroyer<E> {
     engine: E,
     queue: Arc<Queue>,
     memory_locks: RegionLocks,
-    doomed: mpsc::Receiver<Doomed>,
+    waiting: Arc<DestroyQueue>,
+    tasks: mpsc::Receiver<Task>,
     /// Dropped with the destroyer, after its engine: that tells those who wait for the end.
     _stopped: oneshot::Sender<()>,
 }
@@ -80,27 +148,44 @@ impl<E: KvEngine> Destroyer<E> {
     pub(crate) fn new(
         (engine, queue, memory_locks): (E, Arc<Queue>, RegionLocks),
         stopped: oneshot::Sender<()>,
-    ) -> (Self, DestroyQueue) {
-        let (sender, doomed) = mpsc::channel(WAITING_MAX);
+    ) -> (Self, Arc<DestroyQueue>) {
+        let (sender, tasks) = mpsc::channel(WAITING_MAX);
+        let waiting = Arc::new(DestroyQueue(Mutex::new(Waiting {
+            sender: Some(sender),
+            deleted: Vec::new(),
+        })));
         let destroyer = Destroyer {
             engine,
             queue,
             memory_locks,
-            doomed,
+            waiting: waiting.clone(),
+            tasks,
             _stopped: stopped,
         };
-        (destroyer, DestroyQueue(Mutex::new(Some(sender))))
+        (destroyer, waiting)
     }
 
     pub(crate) async fn run(mut self) {
-        while let Some(Doomed { start, end, answer }) = self.doomed.next().await {
-            let result = if self.queue.is_closed() {
-                Err(Error::Closed)
-            } else {
-                self.destroy(start, end).await
-            };
-            // The caller may have gone; the range is destroyed nevertheless.
-            drop(answer.send(result));
+        while let Some(task) = self.tasks.next().await {
+            if let Task::Destroy(Doomed { start, end, answer }) = task {
+                let result = if self.queue.is_closed() {
+                    Err(Error::Closed)
+                } else {
+                    self.destroy(start, end).await
+                };
+                // The caller may have gone; the range is destroyed nevertheless.
+                drop(answer.send(result));
+            }
+            for Deleted { cf, lower, upper } in self.waiting.take_deleted() {
+                if self.queue.is_closed() {
+                    break;
+                }
+                let compacted = self.engine.compact_range(cf, Some(&lower), Some(&upper));
+                if let Err(error) = compacted {
+                    // The engine will try again.
+                    tracing::warn!(%error, "the space of a deleted range is not free yet");
+                }
+            }
         }
     }
 

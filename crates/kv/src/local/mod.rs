@@ -75,13 +75,14 @@ struct Inner<E> {
     clock: Clock,
     max_write_bytes: AtomicUsize,
     writer_stopped: Shared<oneshot::Receiver<()>>,
-    destroy: DestroyQueue,
+    destroy: Arc<DestroyQueue>,
     destroyer_stopped: Shared<oneshot::Receiver<()>>,
 }
 
 impl<E> Drop for Inner<E> {
     fn drop(&mut self) {
         self.queue.close();
+        self.destroy.close();
     }
 }
 
@@ -117,9 +118,13 @@ impl<E: KvEngine> LocalEngine<E> {
         if !flashback.start_ts().is_zero() {
             memory_locks.begin_flashback();
         }
+        let (ended, destroyer_stopped) = oneshot::channel();
+        let parts = (engine.clone(), queue.clone(), memory_locks.clone());
+        let (destroyer, destroy) = Destroyer::new(parts, ended);
         let writer = Writer {
             flashback: flashback.clone(),
             memory_locks: memory_locks.clone(),
+            destroy: destroy.clone(),
             engine: engine.clone(),
             queue: WriterQueue(queue.clone()),
             counters: counters.clone(),
@@ -129,9 +134,6 @@ impl<E: KvEngine> LocalEngine<E> {
             _stopped: stopped,
         };
         drop(runtime.spawner.spawn_dedicated("kv-writer", writer.run()));
-        let (stopped, destroyer_stopped) = oneshot::channel();
-        let parts = (engine.clone(), queue.clone(), memory_locks.clone());
-        let (destroyer, destroy) = Destroyer::new(parts, stopped);
         drop(
             runtime
                 .spawner

@@ -21,6 +21,7 @@ use futures::channel::oneshot;
 use keys::DATA_PREFIX;
 use runtime::Clock;
 
+use super::destroy::{Deleted, DestroyQueue};
 use super::flashback::{Change, Flashback};
 use super::queue::{PendingWrite, Queue};
 use crate::in_memory_locks::RegionLocks;
@@ -44,6 +45,8 @@ pub(crate) struct Writer<E> {
     pub(crate) flashback: Arc<Flashback>,
     /// Stopped while the region is in flashback.
     pub(crate) memory_locks: RegionLocks,
+    /// Is told of ranges that were deleted.
+    pub(crate) destroy: Arc<DestroyQueue>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
     pub(crate) max_group_bytes: usize,
@@ -99,6 +102,11 @@ impl<E: KvEngine> Writer<E> {
         for modify in group.iter().flat_map(|write| &write.modifies) {
             add_to_batch(&mut batch, modify, &mut scratch);
         }
+        // Afterwards nobody could tell how much it was.
+        let modifies = group.iter().flat_map(|write| &write.modifies);
+        let deleted: Vec<_> = modifies
+            .filter_map(|modify| Deleted::by(&self.engine, modify))
+            .collect();
         let result = self.commit(batch);
         if result.is_ok() {
             self.counters.groups.fetch_add(1, Ordering::Relaxed);
@@ -106,6 +114,9 @@ impl<E: KvEngine> Writer<E> {
             self.counters
                 .writes
                 .fetch_add(group.len() as u64, Ordering::Relaxed);
+            for range in deleted {
+                self.destroy.deleted(range);
+            }
         }
         for write in group {
             write.finish(

@@ -110,6 +110,54 @@ fn on_disk_and_the_space_comes_back() {
     runtime.shutdown();
 }
 
+/// A client's deletion of a range gives its space back by itself; a small one is not worth a compaction.
+#[test]
+fn a_deleted_range_gives_its_space_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::system("delete-test", 1).unwrap();
+    let engine = RocksEngine::open(dir.path(), &engine_rocks::Config::default()).unwrap();
+    let fixture = start(engine.clone(), &runtime, Config::default());
+    let delete = |first: &str, last: &str| {
+        let range = Modify::DeleteRange(Cf::Default, key(first), key(last));
+        block_on(fixture.write(WriteData::new(vec![range]))).unwrap();
+    };
+    let files = || engine.stats().cfs[Cf::Default.index()].live_file_bytes;
+    let fill = |prefix: &str, count: u64| {
+        let mut state = 1_u64;
+        for n in 0..count {
+            let mut value = Vec::with_capacity(64 << 10);
+            while value.len() < 64 << 10 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                value.extend_from_slice(&state.to_be_bytes());
+            }
+            let put = Modify::Put(Cf::Default, key(&format!("{prefix} {n:05}")), value);
+            block_on(fixture.write(WriteData::new(vec![put]))).unwrap();
+        }
+        engine.flush(&Cf::DATA).unwrap();
+    };
+    fill("few", 8);
+    fill("many", 120);
+    let full = files();
+    assert!(full > 8 << 20, "{full} bytes");
+    delete("few", "fez");
+    delete("many", "mbny");
+    // Nobody tells when the space is free.
+    let patience = runtime.clock.now() + std::time::Duration::from_secs(60);
+    while files() > full / 4 {
+        assert!(
+            runtime.clock.now() < patience,
+            "{} of {full} bytes",
+            files()
+        );
+        block_on(runtime.timer.sleep(std::time::Duration::from_millis(20)));
+    }
+    block_on(fixture.local.close());
+    drop(fixture);
+    runtime.shutdown();
+}
+
 /// What is destroyed is destroyed also after a crash.
 #[test]
 fn is_durable_when_it_is_answered() {
