@@ -70,7 +70,8 @@ requests! {
     tikvpb:
         BatchCommandsRequest;
     kvrpcpb:
-        PrepareFlashbackToVersionRequest, FlashbackToVersionRequest;
+        PrepareFlashbackToVersionRequest, FlashbackToVersionRequest, FlushRequest,
+        BufferBatchGetRequest, BroadcastTxnStatusRequest;
 }
 
 /// A message behind the number of its type.

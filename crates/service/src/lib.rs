@@ -13,6 +13,7 @@ mod in_flight;
 mod message;
 pub mod metrics;
 mod pessimistic;
+mod pipelined;
 mod raw;
 pub mod rpc_table;
 mod rpcs;

@@ -6,12 +6,14 @@
 use kvproto::errorpb;
 use kvproto::kvrpcpb::{
     BatchGetRequest, BatchGetResponse, BatchRollbackRequest, BatchRollbackResponse,
-    CheckSecondaryLocksRequest, CheckSecondaryLocksResponse, CheckTxnStatusRequest,
-    CheckTxnStatusResponse, CleanupRequest, CleanupResponse, CommitRequest, CommitResponse,
-    Context, DeleteRangeRequest, DeleteRangeResponse, ExecDetailsV2, FlashbackToVersionRequest,
-    FlashbackToVersionResponse, GetHealthFeedbackRequest, GetHealthFeedbackResponse,
-    GetLockWaitInfoRequest, GetLockWaitInfoResponse, GetRequest, GetResponse, KeyError, KvPair,
-    MvccGetByKeyRequest, MvccGetByKeyResponse, MvccGetByStartTsRequest, MvccGetByStartTsResponse,
+    BroadcastTxnStatusRequest, BroadcastTxnStatusResponse, BufferBatchGetRequest,
+    BufferBatchGetResponse, CheckSecondaryLocksRequest, CheckSecondaryLocksResponse,
+    CheckTxnStatusRequest, CheckTxnStatusResponse, CleanupRequest, CleanupResponse, CommitRequest,
+    CommitResponse, Context, DeleteRangeRequest, DeleteRangeResponse, ExecDetailsV2,
+    FlashbackToVersionRequest, FlashbackToVersionResponse, FlushRequest, FlushResponse,
+    GetHealthFeedbackRequest, GetHealthFeedbackResponse, GetLockWaitInfoRequest,
+    GetLockWaitInfoResponse, GetRequest, GetResponse, KeyError, KvPair, MvccGetByKeyRequest,
+    MvccGetByKeyResponse, MvccGetByStartTsRequest, MvccGetByStartTsResponse,
     PessimisticLockRequest, PessimisticLockResponse, PessimisticRollbackRequest,
     PessimisticRollbackResponse, PrepareFlashbackToVersionRequest,
     PrepareFlashbackToVersionResponse, PrewriteRequest, PrewriteResponse, RawBatchDeleteRequest,
@@ -156,6 +158,9 @@ requests! {
     PrewriteRequest, get_start_version @ |req| req.get_primary_lock();
     PessimisticLockRequest, get_start_version @ |req| req.get_mutations().first().map_or(&[], |first| first.get_key());
     PessimisticRollbackRequest, get_start_version @ |req| first(req.get_keys()) => |req| some_keys(req.get_keys());
+    FlushRequest, get_start_ts @ |req| req.get_mutations().first().map_or(&[], |first| first.get_key());
+    BufferBatchGetRequest, get_version @ |req| first(req.get_keys()) => |req| txn_ts("version", req.get_version());
+    BroadcastTxnStatusRequest;
     GetLockWaitInfoRequest;
     CommitRequest, get_start_version @ |req| first(req.get_keys()) => |req| some_keys(req.get_keys());
     CleanupRequest, get_start_version @ |req| req.get_key() => |req| some_key(req.get_key());
@@ -262,9 +267,9 @@ responses!(one, details:
 );
 responses!(one, no_details: CleanupResponse);
 responses!(list, details:
-    PrewriteResponse, PessimisticLockResponse, PessimisticRollbackResponse,
+    FlushResponse, PrewriteResponse, PessimisticLockResponse, PessimisticRollbackResponse,
 );
-responses!(one_and_pair, details: BatchGetResponse);
+responses!(one_and_pair, details: BatchGetResponse, BufferBatchGetResponse);
 responses!(one_and_pair, no_details: ScanResponse);
 responses!(pair, no_details: RawBatchGetResponse);
 responses!(kv, no_details: RawScanResponse, RawBatchScanResponse);
@@ -277,6 +282,15 @@ responses!(text, no_details:
 responses!(only_region, no_details: GetHealthFeedbackResponse);
 // Its callers look at nothing but the text: a region error would pass for a success.
 responses!(only_text, no_details: UnsafeDestroyRangeResponse);
+
+impl Response for BroadcastTxnStatusResponse {
+    /// It has no place for that: the request is a hint, after which nobody looks.
+    fn fail(&mut self, _: Failure) {}
+
+    fn exec_details(&mut self) -> Option<&mut ExecDetailsV2> {
+        None
+    }
+}
 
 /// The response to a request for `region_id`: `fill` writes a success, a failure goes to its field.
 pub(crate) fn respond<R: Response, T>(

@@ -139,7 +139,6 @@ const fn no_stream(
 const RAW: &str = "API V1, V1TTL and V2";
 const TIFLASH: &str = "served by TiFlash nodes only";
 const COPROCESSOR: &str = "needs the coprocessor";
-const PIPELINED: &str = "pipelined DML";
 const REPLICATION: &str = "between stores, needs replication";
 const LOCK_OBSERVER: &str = "no client calls it any more";
 
@@ -188,8 +187,16 @@ pub const RPCS: &[Rpc] = &[
         "the range must not be empty",
     ),
     live_unary("KvFlashbackToVersion", "kv_flashback_to_version", ""),
-    no("KvFlush", "kv_flush", PIPELINED),
-    no("KvBufferBatchGet", "kv_buffer_batch_get", PIPELINED),
+    live_unary(
+        "KvFlush",
+        "kv_flush",
+        "pipelined DML; keys that others have locked are left out",
+    ),
+    live_unary(
+        "KvBufferBatchGet",
+        "kv_buffer_batch_get",
+        "what the transaction itself has flushed",
+    ),
     live_unary("RawGet", "raw_get", RAW),
     live_unary("RawBatchGet", "raw_batch_get", RAW),
     live_unary("RawPut", "raw_put", "API V1, V1TTL and V2; `ttl` but in V1"),
@@ -323,7 +330,11 @@ pub const RPCS: &[Rpc] = &[
         "get_health_feedback",
         "the score comes from the time of synced writes",
     ),
-    no("BroadcastTxnStatus", "broadcast_txn_status", PIPELINED),
+    live_unary(
+        "BroadcastTxnStatus",
+        "broadcast_txn_status",
+        "a hint for the whole store; never fails",
+    ),
 ];
 
 /// The text of `docs/rpc-coverage.md`.

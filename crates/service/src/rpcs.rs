@@ -21,6 +21,11 @@ macro_rules! live_rpcs {
                 PessimisticLockRequest => PessimisticLockResponse, batch PessimisticLock;
             kv_pessimistic_rollback = pessimistic::future_rollback:
                 PessimisticRollbackRequest => PessimisticRollbackResponse, batch PessimisticRollback;
+            kv_flush = pipelined::future_flush: FlushRequest => FlushResponse, batch Flush;
+            kv_buffer_batch_get = pipelined::future_buffer_batch_get:
+                BufferBatchGetRequest => BufferBatchGetResponse, batch BufferBatchGet;
+            broadcast_txn_status = pipelined::future_broadcast_txn_status:
+                BroadcastTxnStatusRequest => BroadcastTxnStatusResponse, batch BroadcastTxnStatus;
             get_lock_wait_info = pessimistic::future_lock_wait_info:
                 GetLockWaitInfoRequest => GetLockWaitInfoResponse;
             kv_txn_heart_beat = txn::future_txn_heart_beat:

@@ -27,7 +27,7 @@ use crate::message::{Request, Response};
 use crate::rpc_table::{self, RpcId};
 use crate::rpcs::live_rpcs;
 use crate::slow_log::SlowLog;
-use crate::{batch, feedback, flashback, metrics, pessimistic, raw, txn};
+use crate::{batch, feedback, flashback, metrics, pessimistic, pipelined, raw, txn};
 
 /// The longest message to send, unless the owner says otherwise: what the configuration allows at
 /// first.

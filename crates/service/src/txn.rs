@@ -74,7 +74,7 @@ pub(crate) fn future_get<E: Engine, L: LockManager, F: KvFormat>(
 }
 
 /// Pairs of a read, each with its value or its error.
-fn pairs(
+pub(crate) fn pairs(
     region_id: u64,
     read: Vec<storage::Result<mvcc::KvPair>>,
 ) -> protobuf::RepeatedField<KvPair> {

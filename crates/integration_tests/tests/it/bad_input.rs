@@ -8,13 +8,13 @@ use grpcio::RpcStatusCode;
 use integration_tests::TikvServer;
 use kvproto::errorpb;
 use kvproto::kvrpcpb::{
-    BatchGetRequest, BatchRollbackRequest, CheckTxnStatusRequest, CleanupRequest, CommitRequest,
-    DeleteRangeRequest, FlashbackToVersionRequest, GetRequest, MvccGetByKeyRequest,
-    MvccGetByStartTsRequest, PrepareFlashbackToVersionRequest, PrewriteRequest,
-    RawBatchDeleteRequest, RawBatchGetRequest, RawBatchPutRequest, RawBatchScanRequest,
-    RawCASRequest, RawChecksumRequest, RawDeleteRangeRequest, RawDeleteRequest, RawGetRequest,
-    RawPutRequest, RawScanRequest, ResolveLockRequest, ScanLockRequest, ScanRequest,
-    TxnHeartBeatRequest,
+    BatchGetRequest, BatchRollbackRequest, BufferBatchGetRequest, CheckTxnStatusRequest,
+    CleanupRequest, CommitRequest, DeleteRangeRequest, FlashbackToVersionRequest, FlushRequest,
+    GetRequest, MvccGetByKeyRequest, MvccGetByStartTsRequest, PrepareFlashbackToVersionRequest,
+    PrewriteRequest, RawBatchDeleteRequest, RawBatchGetRequest, RawBatchPutRequest,
+    RawBatchScanRequest, RawCASRequest, RawChecksumRequest, RawDeleteRangeRequest,
+    RawDeleteRequest, RawGetRequest, RawPutRequest, RawScanRequest, ResolveLockRequest,
+    ScanLockRequest, ScanRequest, TxnHeartBeatRequest,
 };
 use tokio::net::TcpStream;
 
@@ -22,7 +22,12 @@ use crate::clients::{self, read, write};
 use crate::wire::{LIVE, Outcome, Rpc, Wire, pair, put, range};
 
 /// RPCs that are not for a region.
-const OF_THE_STORE: [&str; 3] = ["UnsafeDestroyRange", "GetHealthFeedback", "GetLockWaitInfo"];
+const OF_THE_STORE: [&str; 4] = [
+    "UnsafeDestroyRange",
+    "GetHealthFeedback",
+    "GetLockWaitInfo",
+    "BroadcastTxnStatus",
+];
 
 /// A server that other clients use, before and after.
 struct Scene {
@@ -234,6 +239,15 @@ async fn empty_keys() {
         .refuse::<PrewriteRequest>(EMPTY, |r| r.set_primary_lock(none()))
         .await;
     scene
+        .refuse::<FlushRequest>(EMPTY, |r| r.mut_mutations()[0].set_key(none()))
+        .await;
+    scene
+        .refuse::<FlushRequest>(EMPTY, |r| r.set_primary_key(none()))
+        .await;
+    scene
+        .refuse::<BufferBatchGetRequest>(EMPTY, |r| r.set_keys(one()))
+        .await;
+    scene
         .refuse::<CommitRequest>(EMPTY, |r| r.set_keys(one()))
         .await;
     scene
@@ -301,6 +315,15 @@ async fn keys_that_are_too_long() {
         .await;
     scene
         .refuse::<PrewriteRequest>(SIZE, |r| r.set_primary_lock(long()))
+        .await;
+    scene
+        .refuse::<FlushRequest>(SIZE, |r| r.mut_mutations().push(put(&long(), b"v")))
+        .await;
+    scene
+        .refuse::<FlushRequest>(SIZE, |r| r.set_primary_key(long()))
+        .await;
+    scene
+        .refuse::<BufferBatchGetRequest>(SIZE, |r| r.set_keys(list()))
         .await;
     scene
         .refuse::<CommitRequest>(SIZE, |r| r.set_keys(list()))
@@ -461,6 +484,12 @@ async fn timestamps_that_nobody_gave_out() {
     for absurd in [0, u64::MAX] {
         scene
             .refuse::<PrewriteRequest>(TS, |r| r.set_start_version(absurd))
+            .await;
+        scene
+            .refuse::<FlushRequest>(TS, |r| r.set_start_ts(absurd))
+            .await;
+        scene
+            .refuse::<BufferBatchGetRequest>(TS, |r| r.set_version(absurd))
             .await;
         scene
             .refuse::<CommitRequest>(TS, |r| r.set_start_version(absurd))

@@ -66,9 +66,7 @@ macro_rules! rpcs {
                     $sample
                 }
                 fn outcome(response: Self::Response) -> Outcome {
-                    if response.has_region_error() {
-                        return Outcome::Region(Box::new(response.get_region_error().clone()));
-                    }
+                    rpcs!(@region $errors response);
                     let errors: Vec<String> = rpcs!(@$errors response);
                     if errors.is_empty() {
                         Outcome::Done(format!("{response:?}"))
@@ -92,6 +90,14 @@ macro_rules! rpcs {
             },
         )*];
     };
+    // What concerns the whole store and is never refused has no field for errors at all.
+    (@region no_field $response:ident) => {};
+    (@region $errors:ident $response:ident) => {
+        if $response.has_region_error() {
+            return Outcome::Region(Box::new($response.get_region_error().clone()));
+        }
+    };
+    (@no_field $response:ident) => { Vec::new() };
     // Where a response keeps errors.
     (@text $response:ident) => {
         Some($response.get_error().to_owned()).into_iter().filter(|text| !text.is_empty()).collect()
@@ -124,6 +130,23 @@ rpcs! {
         r.set_primary_lock(KEY.into());
         r.set_start_version(TS);
         r.set_lock_ttl(1);
+    }
+    "KvFlush" FlushRequest -> FlushResponse by list |r| {
+        r.mut_mutations().push(put(KEY, b"value"));
+        r.set_primary_key(KEY.into());
+        r.set_start_ts(TS);
+        r.set_generation(1);
+        r.set_lock_ttl(1);
+    }
+    "KvBufferBatchGet" BufferBatchGetRequest -> BufferBatchGetResponse by pairs |r| {
+        r.mut_keys().push(KEY.into());
+        r.set_version(TS);
+    }
+    "BroadcastTxnStatus" BroadcastTxnStatusRequest -> BroadcastTxnStatusResponse by no_field |r| {
+        let mut status = kvrpcpb::TxnStatus::default();
+        status.set_start_ts(TS);
+        status.set_rolled_back(true);
+        r.mut_txn_status().push(status);
     }
     "KvTxnHeartBeat" TxnHeartBeatRequest -> TxnHeartBeatResponse by one |r| {
         r.set_primary_lock(KEY.into());

@@ -26,7 +26,7 @@ use crate::call::Call;
 use crate::rpc_table::{self, RpcId};
 use crate::rpcs::live_rpcs;
 use crate::service::Service;
-use crate::{feedback, flashback, message, pessimistic, raw, txn};
+use crate::{feedback, flashback, message, pessimistic, pipelined, raw, txn};
 
 /// Upper bound of what the number, tags and lengths of an answer take in its message.
 const FRAME_BYTES: usize = 32;

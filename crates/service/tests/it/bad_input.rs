@@ -13,7 +13,12 @@ const TOO_LONG: usize = 9 << 10;
 const TOO_LARGE: usize = 9 << 20;
 const KEY: &[u8] = b"k";
 /// They concern the whole store, so no region is looked at.
-const OF_THE_STORE: [&str; 3] = ["UnsafeDestroyRange", "GetHealthFeedback", "GetLockWaitInfo"];
+const OF_THE_STORE: [&str; 4] = [
+    "UnsafeDestroyRange",
+    "GetHealthFeedback",
+    "GetLockWaitInfo",
+    "BroadcastTxnStatus",
+];
 
 /// A request of each live RPC that is right but for `context`.
 pub(crate) fn requests(context: &Context) -> Vec<(&'static str, Vec<u8>)> {
@@ -29,6 +34,7 @@ pub(crate) fn requests(context: &Context) -> Vec<(&'static str, Vec<u8>)> {
     let key = || KEY.to_vec();
     let mut mutation = Mutation::default();
     mutation.set_key(key());
+    let flushed = mutation.clone();
     let mut pair = KvPair::default();
     pair.set_key(key());
     let mut range = KeyRange::default();
@@ -45,6 +51,22 @@ pub(crate) fn requests(context: &Context) -> Vec<(&'static str, Vec<u8>)> {
         req.mut_mutations().push(mutation);
         req.set_primary_lock(key());
         req.set_start_version(9);
+    });
+    request!("KvFlush", FlushRequest, |req| {
+        req.mut_mutations().push(flushed);
+        req.set_primary_key(key());
+        req.set_start_ts(9);
+        req.set_generation(1);
+    });
+    request!("KvBufferBatchGet", BufferBatchGetRequest, |req| {
+        req.mut_keys().push(key());
+        req.set_version(9);
+    });
+    request!("BroadcastTxnStatus", BroadcastTxnStatusRequest, |req| {
+        let mut status = TxnStatus::default();
+        status.set_start_ts(9);
+        status.set_min_commit_ts(10);
+        req.mut_txn_status().push(status);
     });
     request!("KvPessimisticLock", PessimisticLockRequest, |req| {
         req.mut_mutations().push(locking(KEY));
@@ -350,6 +372,18 @@ fn bad_keys(bad: &Bad<'_>, key: &[u8]) {
         req.set_primary_lock(key.to_vec());
         req.set_start_version(9);
     });
+    bad!(bad, kv_buffer_batch_get, BufferBatchGetRequest, |req| {
+        req.set_keys(vec![KEY.to_vec(), key.to_vec()].into());
+        req.set_version(9);
+    });
+    for (flushed, primary) in [(key, KEY), (KEY, key)] {
+        bad!(bad, kv_flush, FlushRequest, |req| {
+            req.mut_mutations().push(mutation(flushed, Vec::new()));
+            req.set_primary_key(primary.to_vec());
+            req.set_start_ts(9);
+            req.set_generation(1);
+        });
+    }
     for (locked, primary) in [(key, KEY), (KEY, key)] {
         bad!(bad, kv_pessimistic_lock, PessimisticLockRequest, |req| {
             req.mut_mutations().push(locking(locked));
@@ -622,6 +656,69 @@ fn start_after_end() {
 }
 
 #[test]
+fn flushes_that_cannot_be_meant() {
+    let fixture = Fixture::new();
+    let bad = |expected| Bad {
+        fixture: &fixture,
+        expected,
+    };
+    bad!(bad("generation: 0"), kv_flush, FlushRequest, |req| {
+        req.mut_mutations().push(mutation(KEY, Vec::new()));
+        req.set_primary_key(KEY.to_vec());
+        req.set_start_ts(9);
+    });
+    bad!(bad("no mutations"), kv_flush, FlushRequest, |req| {
+        req.set_primary_key(KEY.to_vec());
+        req.set_start_ts(9);
+        req.set_generation(1);
+    });
+    bad!(bad("SharedLock"), kv_flush, FlushRequest, |req| {
+        let mut shared = mutation(KEY, Vec::new());
+        shared.set_op(Op::SharedLock);
+        req.mut_mutations().push(shared);
+        req.set_primary_key(KEY.to_vec());
+        req.set_start_ts(9);
+        req.set_generation(1);
+    });
+    bad!(bad("raft_entry_too_large"), kv_flush, FlushRequest, |req| {
+        for key in [b"a", b"b"] {
+            let half = vec![0; TOO_LARGE / 2];
+            req.mut_mutations().push(mutation(key, half));
+        }
+        req.set_primary_key(KEY.to_vec());
+        req.set_start_ts(9);
+        req.set_generation(1);
+    });
+    stays_up(&fixture);
+}
+
+#[test]
+fn what_is_told_of_large_transactions_never_fails() {
+    let fixture = Fixture::new();
+    let bad = Bad {
+        fixture: &fixture,
+        expected: "",
+    };
+    bad!(
+        bad,
+        broadcast_txn_status,
+        BroadcastTxnStatusRequest,
+        |req| {
+            for number in 0..100_000 {
+                let mut status = TxnStatus::default();
+                status.set_start_ts([0, u64::MAX, number][number as usize % 3]);
+                status.set_min_commit_ts(number / 2);
+                status.set_commit_ts(u64::MAX - number);
+                status.set_rolled_back(number % 2 == 0);
+                status.set_is_completed(number % 5 == 0);
+                req.mut_txn_status().push(status);
+            }
+        }
+    );
+    stays_up(&fixture);
+}
+
+#[test]
 fn timestamps_of_nobody() {
     let fixture = Fixture::new();
     let bad = Bad {
@@ -654,6 +751,16 @@ fn timestamps_of_nobody() {
             req.mut_mutations().push(mutation(KEY, Vec::new()));
             req.set_primary_lock(KEY.to_vec());
             req.set_start_version(ts);
+        });
+        bad!(bad, kv_flush, FlushRequest, |req| {
+            req.mut_mutations().push(mutation(KEY, Vec::new()));
+            req.set_primary_key(KEY.to_vec());
+            req.set_start_ts(ts);
+            req.set_generation(1);
+        });
+        bad!(bad, kv_buffer_batch_get, BufferBatchGetRequest, |req| {
+            req.mut_keys().push(KEY.to_vec());
+            req.set_version(ts);
         });
         bad!(bad, kv_commit, CommitRequest, |req| {
             req.mut_keys().push(KEY.to_vec());

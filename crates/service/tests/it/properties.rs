@@ -67,7 +67,13 @@ fn no_bytes_bring_the_server_down() {
 fn what_would_not_fit_into_memory_is_refused_before_it_is_decoded() {
     let fixture = Fixture::new();
     let sound = requests(&fixture.context());
-    for rpc in ["KvPrewrite", "KvBatchGet", "RawBatchPut", "KvCommit"] {
+    for rpc in [
+        "KvPrewrite",
+        "KvFlush",
+        "KvBatchGet",
+        "RawBatchPut",
+        "KvCommit",
+    ] {
         let (_, bytes) = sound.iter().find(|(name, _)| *name == rpc).unwrap();
         for field in 1..6u8 {
             // A million empty elements of a list, or of text, or of what nobody knows.

@@ -166,6 +166,21 @@ pub(crate) fn served(context: &Context) -> Vec<Cmd> {
         req.set_primary_lock(key());
         req.set_start_version(9);
     });
+    cmd!(Flush, FlushRequest, |req| {
+        let mut mutation = Mutation::default();
+        mutation.set_key(key());
+        req.mut_mutations().push(mutation);
+        req.set_primary_key(key());
+        req.set_start_ts(9);
+        req.set_generation(1);
+    });
+    cmd!(BufferBatchGet, BufferBatchGetRequest, |req| {
+        req.mut_keys().push(key());
+        req.set_version(9);
+    });
+    cmd!(BroadcastTxnStatus, BroadcastTxnStatusRequest, |req| {
+        req.mut_txn_status().push(TxnStatus::default());
+    });
     cmd!(Commit, CommitRequest, |req| {
         req.mut_keys().push(key());
         req.set_start_version(9);
@@ -264,8 +279,5 @@ pub(crate) fn unserved() -> Vec<Option<Cmd>> {
         Some(Cmd::GC(GCRequest::default())),
         Some(Cmd::Coprocessor(coprocessor::Request::default())),
         Some(Cmd::RawCoprocessor(RawCoprocessorRequest::default())),
-        Some(Cmd::Flush(FlushRequest::default())),
-        Some(Cmd::BufferBatchGet(BufferBatchGetRequest::default())),
-        Some(Cmd::BroadcastTxnStatus(BroadcastTxnStatusRequest::default())),
     ]
 }
