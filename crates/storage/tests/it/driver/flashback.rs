@@ -59,7 +59,7 @@ impl<F: KvFormat> World<MemEngine, F> {
         let start_ts = call.ts("start");
         let at = (start_ts.into_inner(), call.number("version"));
         let engine = self.storage.engine();
-        let done = |result: kv::Result<()>| Ok(result.map_err(storage::Error::from)?);
+        let done = |result: kv::Result<()>| result.map_err(storage::Error::from);
         let result = match call.name.as_str() {
             "prepare-flashback" => {
                 let mut req = self.prepare_request(at);
