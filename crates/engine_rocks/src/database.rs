@@ -235,6 +235,17 @@ fn db_options(config: &Config) -> Result<Options> {
 /// millisecond, and a flush for so many is cheap.
 const DEAD_LOCKS_MAX: u32 = 4096;
 
+/// Remains of records that a seek may meet in a write buffer before the buffer is flushed, and in a row in a file
+/// before the file is compacted: rollbacks of a key that many want leave them, and so does garbage collection.
+const DEAD_RECORDS_MAX: u32 = 1024;
+
+/// Options of a column family whose write buffer is flushed once an iterator has met so many dead entries in it.
+fn flushed_after(dead: u32) -> Result<Options> {
+    Options::default()
+        .get_options_from_string(format!("memtable_op_scan_flush_trigger={dead}"))
+        .map_err(|error| from_rocks(&error))
+}
+
 fn cf_options(cf: Cf, config: &CfConfig, cache: &Cache) -> Result<Options> {
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let mut table = BlockBasedOptions::default();
@@ -250,11 +261,15 @@ fn cf_options(cf: Cf, config: &CfConfig, cache: &Cache) -> Result<Options> {
     }
     let mut options = match cf {
         // The binding has no setter for it.
-        Cf::Lock => Options::default()
-            .get_options_from_string(format!("memtable_op_scan_flush_trigger={DEAD_LOCKS_MAX}"))
-            .map_err(|error| from_rocks(&error))?,
-        Cf::Default | Cf::Write | Cf::Raft => Options::default(),
+        Cf::Lock => flushed_after(DEAD_LOCKS_MAX)?,
+        Cf::Write => flushed_after(DEAD_RECORDS_MAX)?,
+        Cf::Default | Cf::Raft => Options::default(),
     };
+    if cf == Cf::Write {
+        // A file with so many in a row is compacted, whatever its size, until they are gone.
+        let (window, trigger) = (2 * DEAD_RECORDS_MAX as usize, DEAD_RECORDS_MAX as usize);
+        options.add_compact_on_deletion_collector_factory(window, trigger, 0.0);
+    }
     options.set_level_zero_file_num_compaction_trigger(config.level0_file_num_compaction_trigger);
     options.set_block_based_table_factory(&table);
     options.set_write_buffer_size(size(config.write_buffer_size.0));

@@ -124,7 +124,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> PointRead<E, L, F> for GetCommand {
     fn prepare(&self, storage: &Storage<E, L, F>) -> Result<()> {
         let keys = std::slice::from_ref(&self.key);
         storage.check_read_keys(CommandKind::Get, &self.ctx, keys)?;
-        storage.begin_reading_at(self.ts, CommandKind::Get.name(), &self.ctx)?;
+        storage.begin_reading_at(self.ts, CommandKind::Get.name())?;
         storage.check_memory_locks(&self.ctx, self.ts, keys)
     }
 

@@ -3,7 +3,8 @@
 //! The order in every read at a timestamp is: raise `max_ts`, look at locks that are on their way to the engine, take
 //! the snapshot, look at locks, look at records, and last whether garbage collection has overtaken it. See
 //! [`crate::memory_locks`].
-//! Must never: raise `max_ts` for a read of the latest version or a stale read, or reserve memory for what a client
+//! A stale read is a read like any other here: no timestamp is known up to which nothing can commit any more.
+//! Must never: raise `max_ts` for a read of the latest version, or reserve memory for what a client
 //! claims to want.
 
 use std::future::Future;
@@ -131,7 +132,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         );
         self.spawn_read(ticket, &tracker.clone(), async move {
             this.check_read_keys(CommandKind::BatchGet, &ctx, &keys)?;
-            this.begin_reading_at(ts, KIND, &ctx)?;
+            this.begin_reading_at(ts, KIND)?;
             this.check_memory_locks(&ctx, ts, &keys)?;
             let view = ReadView {
                 need_commit_ts,
@@ -192,7 +193,7 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
         let ticket = self.admit_read(KIND, &ctx, ts, 0);
         self.spawn_read(ticket, &tracker.clone(), async move {
             let (lower, upper) = this.scan_bounds(&ctx, start, end, options.reverse)?;
-            this.begin_reading_at(ts, KIND, &ctx)?;
+            this.begin_reading_at(ts, KIND)?;
             let range = (lower.as_ref(), upper.as_ref());
             this.check_memory_lock_range(&ctx, ts, range)?;
             if options.limit == 0 {
@@ -383,17 +384,9 @@ impl<E: Engine, L: LockManager, F: KvFormat> Storage<E, L, F> {
     }
 
     /// Raises `max_ts`, before a read at `ts`. One below the safe point need not begin.
-    pub(crate) fn begin_reading_at(
-        &self,
-        ts: TimeStamp,
-        kind: &'static str,
-        ctx: &Context,
-    ) -> Result<()> {
+    pub(crate) fn begin_reading_at(&self, ts: TimeStamp, kind: &'static str) -> Result<()> {
         self.end_reading_at(ts)?;
-        if !ctx.get_stale_read() {
-            self.concurrency_manager.update_max_ts(ts, kind)?;
-        }
-        Ok(())
+        Ok(self.concurrency_manager.update_max_ts(ts, kind)?)
     }
 
     /// Fails when something that a read at `ts` needed may have been collected meanwhile.

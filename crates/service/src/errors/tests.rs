@@ -179,6 +179,10 @@ fn errors() -> Vec<Error> {
         Error::Closed,
         Error::DeadlineExceeded,
         Error::InvalidMaxTsUpdate(invalid_max_ts),
+        Error::BelowSafePoint(concurrency_manager::BelowSafePoint {
+            ts: ts(10),
+            safe_point: ts(11),
+        }),
         Error::ApiVersion(api_version_error()),
         Error::EmptyKey,
         Error::KeyTooLarge {
@@ -237,6 +241,7 @@ fn name(error: &Error) -> &'static str {
         Error::Closed => "Closed",
         Error::DeadlineExceeded => "DeadlineExceeded",
         Error::InvalidMaxTsUpdate(_) => "InvalidMaxTsUpdate",
+        Error::BelowSafePoint(_) => "BelowSafePoint",
         Error::ApiVersion(_) => "ApiVersion",
         Error::EmptyKey => "EmptyKey",
         Error::KeyTooLarge { .. } => "KeyTooLarge",
@@ -283,7 +288,7 @@ fn mvcc_name(error: &mvcc::Error) -> &'static str {
 }
 
 /// Variants that [`name`] and [`mvcc_name`] know.
-const VARIANTS: usize = 45;
+const VARIANTS: usize = 46;
 
 #[test]
 fn every_variant_is_written_out() {

@@ -83,7 +83,11 @@ impl<F: KvFormat> World<MemEngine, F> {
         })
     }
 
-    pub(super) fn txn<C, Req>(&self, req: Req, answer: impl FnOnce(C::Output) -> Lines) -> Result<Lines>
+    pub(super) fn txn<C, Req>(
+        &self,
+        req: Req,
+        answer: impl FnOnce(C::Output) -> Lines,
+    ) -> Result<Lines>
     where
         C: TxnCommand + TryFrom<Req, Error = Error>,
     {
