@@ -65,7 +65,7 @@ impl Settings {
         shared.poll_millis.store(poll, Ordering::Relaxed);
     }
 
-    fn batch_keys(&self) -> usize {
+    pub(crate) fn batch_keys(&self) -> usize {
         self.0.batch_keys.load(Ordering::Relaxed)
     }
 
@@ -74,7 +74,7 @@ impl Settings {
     }
 
     /// How long to pause after a step.
-    fn pause(&self, took: Duration, written: u64) -> Duration {
+    pub(crate) fn pause(&self, took: Duration, written: u64) -> Duration {
         let limit = self.0.max_write_bytes_per_sec.load(Ordering::Relaxed);
         let paced = match limit {
             0 => Duration::ZERO,
@@ -159,9 +159,9 @@ impl<E: KvEngine> Collector<E> {
             );
             return;
         }
+        metrics::SAFE_POINT.set(gauge(safe_point.physical()));
         if self.safe_point.advance(safe_point) {
             tracing::info!(%safe_point, "safe point");
-            metrics::SAFE_POINT.set(gauge(safe_point.physical()));
         }
     }
 

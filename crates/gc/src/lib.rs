@@ -6,6 +6,7 @@
 mod collector;
 mod config;
 mod decision;
+mod expiry;
 mod filter;
 pub mod metrics;
 mod pass;
@@ -14,6 +15,7 @@ mod raw;
 pub use collector::{Collector, Settings};
 pub use config::Config;
 pub use decision::{Decision, Fate};
+pub use expiry::Expirer;
 pub use filter::write_filter;
 pub use pass::{Data, Pass, Step, Totals};
 pub use raw::RawDecision;

@@ -24,9 +24,9 @@ const BATCH_BYTES: usize = 32 << 10;
 const RAW_LOWER: &[u8] = b"zr";
 const RAW_UPPER: &[u8] = b"zs";
 /// Entries after which a stretch of the walk is closed: what is compacted at a time.
-const STRETCH_ENTRIES: u64 = 1 << 18;
+pub(crate) const STRETCH_ENTRIES: u64 = 1 << 18;
 /// A stretch of which at least one in so many entries went is worth a compaction.
-const COMPACT_SHARE: u64 = 10;
+pub(crate) const COMPACT_SHARE: u64 = 10;
 
 /// What a walk is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -290,7 +290,7 @@ impl Parts {
         let identity = bootstrap(&engine, pd.as_ref(), description, format).await?;
 
         let concurrency = self.concurrency_manager(&config, pd.as_ref()).await?;
-        know_safe_point(pd.as_ref(), &concurrency).await;
+        know_safe_point(pd.as_ref(), &concurrency).await?;
         let local = LocalEngine::new(
             engine.clone(),
             LocalRegion {
@@ -503,7 +503,7 @@ impl Parts {
         let commands = self.pool("sched-worker", settings.scheduler_threads(sys::cpu_count()))?;
         let detector = below.detector.clone();
         services.push(pessimistic::service(&detector));
-        self.collect_garbage::<E, F>(&config.gc, &below)?;
+        self.collect_garbage::<E, F>(config, &below)?;
         let storage = below.storage::<F>(reads, commands, &settings, &self.runtime)?;
         let changed = storage.clone();
         self.state
@@ -542,7 +542,7 @@ impl Parts {
 
     fn collect_garbage<E: KvEngine, F: KvFormat>(
         &mut self,
-        config: &gc::Config,
+        config: &Config,
         below: &Below<E>,
     ) -> Result<()> {
         let Below {

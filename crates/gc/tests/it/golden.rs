@@ -97,3 +97,33 @@ fn trap_16_gc_fence() {
     assert!(pass.step(10).unwrap().is_done);
     assert_eq!(left(&engine), "nothing");
 }
+
+/// More versions than one batch removes: the tombstone goes with the last of them.
+#[test]
+fn a_key_with_very_many_versions_is_gone_on_with() {
+    let engine = MemEngine::new();
+    for commit in 1..=3000 {
+        put(&engine, &record(&format!("P{}", commit * 2)));
+    }
+    put(&engine, &record("D6002"));
+    let mut pass = Pass::new(engine.clone(), Data::Transactions, TimeStamp::new(6002), 0);
+    let mut steps = 0;
+    loop {
+        let step = pass.step(512).unwrap();
+        assert!(
+            step.written_bytes < 40 << 10,
+            "{} bytes",
+            step.written_bytes
+        );
+        steps += 1;
+        if step.is_done {
+            break;
+        }
+        let left = records(&engine);
+        assert_eq!(left[0].commit, 6002, "the delete stays until the end");
+        assert_eq!(crate::store::read(&left, b"k", 6002), None);
+    }
+    assert!(steps > 1);
+    assert_eq!(left(&engine), "nothing");
+    assert_eq!(pass.totals().removed, 3001);
+}

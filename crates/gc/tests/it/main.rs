@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 mod collector;
+mod expiry;
 mod golden;
 mod histories;
 mod store;

@@ -342,6 +342,9 @@ pub struct StorageConfig {
     /// Whether raw values may have a time to live. With `api-version = 1` the store then serves raw
     /// requests only.
     pub enable_ttl: bool,
+    /// How often a store with `api-version = 1` and `enable-ttl` looks for values that have expired, to give
+    /// their space back; readers never see them. Shorten it when values live for minutes and the disk is small.
+    pub ttl_check_poll_interval: ReadableDuration,
     /// Space that writes leave on the disk, for what empties it. When less is left new data is
     /// refused with `disk_full`, at half of it nearly every write; reads go on, and writes are taken
     /// again when there is room. A disk of which this is more than a tenth keeps a tenth. 0 watches
@@ -360,6 +363,7 @@ impl Default for StorageConfig {
             data_dir: PathBuf::from("./tikv-data"),
             api_version: 1,
             enable_ttl: false,
+            ttl_check_poll_interval: ReadableDuration::hours(12),
             reserve_space: ReadableSize::gb(2),
             block_cache: BlockCacheConfig::default(),
             storage: storage::Config::default(),
@@ -391,6 +395,13 @@ impl StorageConfig {
                 "must be true with storage.api-version = 2, where values may always expire";
             problems.push(Problem::new("storage.enable-ttl", "false", allowed));
         }
+        duration_within(
+            problems,
+            "storage.ttl-check-poll-interval",
+            &self.ttl_check_poll_interval,
+            Duration::from_secs(1),
+            Duration::from_secs(365 * 24 * 3600),
+        );
         if let Err(found) = self.storage.validate() {
             problems.extend(found.into_iter().map(|problem| Problem {
                 key: format!("storage.{}", problem.key),

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine_mem::MemEngine;
@@ -17,14 +17,14 @@ use server::{Engines, Node, NodeBuilder, Result};
 /// Engines in memory that outlive a node, as disks do.
 #[derive(Clone)]
 pub(crate) struct MemEngines {
-    kv: MemEngine,
+    kv: Arc<Mutex<MemEngine>>,
     pd: MemEngine,
 }
 
 impl MemEngines {
     pub(crate) fn new() -> MemEngines {
         MemEngines {
-            kv: MemEngine::new(),
+            kv: Arc::new(Mutex::new(MemEngine::new())),
             pd: MemEngine::new(),
         }
     }
@@ -35,7 +35,10 @@ impl Engines for MemEngines {
     type Pd = MemEngine;
 
     fn open_kv(&self, _: &Path, _: &Config) -> Result<MemEngine> {
-        Ok(self.kv.clone())
+        // What the last node did not sync, and what it had the engine do, is over with it.
+        let mut kv = self.kv.lock().unwrap();
+        *kv = kv.crash();
+        Ok(kv.clone())
     }
 
     fn open_pd(&self, _: &Path, _: &Config) -> Result<MemEngine> {
