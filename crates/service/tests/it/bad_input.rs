@@ -20,102 +20,164 @@ const OF_THE_STORE: [&str; 4] = [
     "BroadcastTxnStatus",
 ];
 
+/// Adds a request of one RPC to the list.
+macro_rules! request {
+    ($all:ident, $context:ident, $rpc:literal, $request:ty, |$req:ident| $fill:expr) => {{
+        let mut $req = <$request>::default();
+        $req.set_context($context.clone());
+        $fill;
+        $all.push(($rpc, $req.write_to_bytes().unwrap()));
+    }};
+}
+
 /// A request of each live RPC that is right but for `context`.
 pub(crate) fn requests(context: &Context) -> Vec<(&'static str, Vec<u8>)> {
-    let mut all: Vec<(&'static str, Vec<u8>)> = Vec::new();
-    macro_rules! request {
-        ($rpc:literal, $request:ty, |$req:ident| $fill:expr) => {{
-            let mut $req = <$request>::default();
-            $req.set_context(context.clone());
-            $fill;
-            all.push(($rpc, $req.write_to_bytes().unwrap()));
-        }};
-    }
+    let mut all = Vec::new();
+    of_transactions(context, &mut all);
+    of_their_ends(context, &mut all);
+    of_raw_data(context, &mut all);
+    assert_eq!(all.len(), live_unary().count(), "a live RPC is missing");
+    all
+}
+
+fn of_transactions(context: &Context, all: &mut Vec<(&'static str, Vec<u8>)>) {
     let key = || KEY.to_vec();
     let mut mutation = Mutation::default();
     mutation.set_key(key());
     let flushed = mutation.clone();
-    let mut pair = KvPair::default();
-    pair.set_key(key());
-    let mut range = KeyRange::default();
-    range.set_start_key(key());
-    request!("KvGet", GetRequest, |req| {
+    request!(all, context, "KvGet", GetRequest, |req| {
         req.set_key(key());
         req.set_version(9);
     });
-    request!("KvScan", ScanRequest, |req| {
+    request!(all, context, "KvScan", ScanRequest, |req| {
         req.set_limit(1);
         req.set_version(9);
     });
-    request!("KvPrewrite", PrewriteRequest, |req| {
+    request!(all, context, "KvPrewrite", PrewriteRequest, |req| {
         req.mut_mutations().push(mutation);
         req.set_primary_lock(key());
         req.set_start_version(9);
     });
-    request!("KvFlush", FlushRequest, |req| {
+    request!(all, context, "KvFlush", FlushRequest, |req| {
         req.mut_mutations().push(flushed);
         req.set_primary_key(key());
         req.set_start_ts(9);
         req.set_generation(1);
     });
-    request!("KvBufferBatchGet", BufferBatchGetRequest, |req| {
-        req.mut_keys().push(key());
-        req.set_version(9);
-    });
-    request!("BroadcastTxnStatus", BroadcastTxnStatusRequest, |req| {
-        let mut status = TxnStatus::default();
-        status.set_start_ts(9);
-        status.set_min_commit_ts(10);
-        req.mut_txn_status().push(status);
-    });
-    request!("KvPessimisticLock", PessimisticLockRequest, |req| {
-        req.mut_mutations().push(locking(KEY));
+    request!(
+        all,
+        context,
+        "KvBufferBatchGet",
+        BufferBatchGetRequest,
+        |req| {
+            req.mut_keys().push(key());
+            req.set_version(9);
+        }
+    );
+    request!(
+        all,
+        context,
+        "BroadcastTxnStatus",
+        BroadcastTxnStatusRequest,
+        |req| {
+            let mut status = TxnStatus::default();
+            status.set_start_ts(9);
+            status.set_min_commit_ts(10);
+            req.mut_txn_status().push(status);
+        }
+    );
+    request!(
+        all,
+        context,
+        "KvPessimisticLock",
+        PessimisticLockRequest,
+        |req| {
+            req.mut_mutations().push(locking(KEY));
+            req.set_primary_lock(key());
+            req.set_start_version(9);
+            req.set_for_update_ts(9);
+            req.set_wait_timeout(-1);
+        }
+    );
+    request!(
+        all,
+        context,
+        "KVPessimisticRollback",
+        PessimisticRollbackRequest,
+        |req| {
+            req.mut_keys().push(key());
+            req.set_start_version(9);
+        }
+    );
+    request!(
+        all,
+        context,
+        "GetLockWaitInfo",
+        GetLockWaitInfoRequest,
+        |_req| {}
+    );
+}
+
+/// Those that ask for the fate of transactions, or decide it.
+fn of_their_ends(context: &Context, all: &mut Vec<(&'static str, Vec<u8>)>) {
+    let key = || KEY.to_vec();
+    request!(all, context, "KvTxnHeartBeat", TxnHeartBeatRequest, |req| {
         req.set_primary_lock(key());
         req.set_start_version(9);
-        req.set_for_update_ts(9);
-        req.set_wait_timeout(-1);
     });
-    request!("KVPessimisticRollback", PessimisticRollbackRequest, |req| {
-        req.mut_keys().push(key());
-        req.set_start_version(9);
-    });
-    request!("GetLockWaitInfo", GetLockWaitInfoRequest, |_req| {});
-    request!("KvTxnHeartBeat", TxnHeartBeatRequest, |req| {
-        req.set_primary_lock(key());
-        req.set_start_version(9);
-    });
-    request!("KvCheckTxnStatus", CheckTxnStatusRequest, |req| {
-        req.set_primary_key(key());
-        req.set_lock_ts(9);
-    });
-    request!("KvCheckSecondaryLocks", CheckSecondaryLocksRequest, |req| {
-        req.mut_keys().push(key());
-        req.set_start_version(9);
-    });
-    request!("KvCommit", CommitRequest, |req| {
+    request!(
+        all,
+        context,
+        "KvCheckTxnStatus",
+        CheckTxnStatusRequest,
+        |req| {
+            req.set_primary_key(key());
+            req.set_lock_ts(9);
+        }
+    );
+    request!(
+        all,
+        context,
+        "KvCheckSecondaryLocks",
+        CheckSecondaryLocksRequest,
+        |req| {
+            req.mut_keys().push(key());
+            req.set_start_version(9);
+        }
+    );
+    request!(all, context, "KvCommit", CommitRequest, |req| {
         req.mut_keys().push(key());
         req.set_start_version(9);
         req.set_commit_version(10);
     });
-    request!("KvCleanup", CleanupRequest, |req| {
+    request!(all, context, "KvCleanup", CleanupRequest, |req| {
         req.set_key(key());
         req.set_start_version(9);
     });
-    request!("KvBatchGet", BatchGetRequest, |req| {
+    request!(all, context, "KvBatchGet", BatchGetRequest, |req| {
         req.mut_keys().push(key());
         req.set_version(9);
     });
-    request!("KvBatchRollback", BatchRollbackRequest, |req| {
-        req.mut_keys().push(key());
-        req.set_start_version(9);
-    });
-    request!("KvScanLock", ScanLockRequest, |req| req.set_max_version(9));
-    request!("KvResolveLock", ResolveLockRequest, |req| req
+    request!(
+        all,
+        context,
+        "KvBatchRollback",
+        BatchRollbackRequest,
+        |req| {
+            req.mut_keys().push(key());
+            req.set_start_version(9);
+        }
+    );
+    request!(all, context, "KvScanLock", ScanLockRequest, |req| req
+        .set_max_version(9));
+    request!(all, context, "KvResolveLock", ResolveLockRequest, |req| req
         .set_start_version(9));
-    request!("KvDeleteRange", DeleteRangeRequest, |req| req
+    request!(all, context, "KvDeleteRange", DeleteRangeRequest, |req| req
         .set_end_key(key()));
     // Of nothing that other requests are about; the second ends what the first begins.
     request!(
+        all,
+        context,
         "KvPrepareFlashbackToVersion",
         PrepareFlashbackToVersionRequest,
         |req| {
@@ -124,48 +186,92 @@ pub(crate) fn requests(context: &Context) -> Vec<(&'static str, Vec<u8>)> {
             req.set_start_ts(9);
         }
     );
-    request!("KvFlashbackToVersion", FlashbackToVersionRequest, |req| {
-        req.set_start_key(b"zz".to_vec());
-        req.set_version(8);
-        req.set_start_ts(9);
-        req.set_commit_ts(10);
-    });
-    request!("RawGet", RawGetRequest, |req| req.set_key(key()));
-    request!("RawBatchGet", RawBatchGetRequest, |req| req
+    request!(
+        all,
+        context,
+        "KvFlashbackToVersion",
+        FlashbackToVersionRequest,
+        |req| {
+            req.set_start_key(b"zz".to_vec());
+            req.set_version(8);
+            req.set_start_ts(9);
+            req.set_commit_ts(10);
+        }
+    );
+}
+
+/// And of the store as a whole.
+fn of_raw_data(context: &Context, all: &mut Vec<(&'static str, Vec<u8>)>) {
+    let key = || KEY.to_vec();
+    let mut pair = KvPair::default();
+    pair.set_key(key());
+    let mut range = KeyRange::default();
+    range.set_start_key(key());
+    request!(all, context, "RawGet", RawGetRequest, |req| req
+        .set_key(key()));
+    request!(all, context, "RawBatchGet", RawBatchGetRequest, |req| req
         .mut_keys()
         .push(key()));
-    request!("RawPut", RawPutRequest, |req| req.set_key(key()));
-    request!("RawBatchPut", RawBatchPutRequest, |req| req
+    request!(all, context, "RawPut", RawPutRequest, |req| req
+        .set_key(key()));
+    request!(all, context, "RawBatchPut", RawBatchPutRequest, |req| req
         .mut_pairs()
         .push(pair));
-    request!("RawDelete", RawDeleteRequest, |req| req.set_key(key()));
-    request!("RawBatchDelete", RawBatchDeleteRequest, |req| req
-        .mut_keys()
-        .push(key()));
-    request!("RawScan", RawScanRequest, |req| req.set_limit(1));
-    request!("RawDeleteRange", RawDeleteRangeRequest, |req| req
-        .set_end_key(key()));
-    request!("RawBatchScan", RawBatchScanRequest, |req| {
+    request!(all, context, "RawDelete", RawDeleteRequest, |req| req
+        .set_key(key()));
+    request!(
+        all,
+        context,
+        "RawBatchDelete",
+        RawBatchDeleteRequest,
+        |req| req.mut_keys().push(key())
+    );
+    request!(all, context, "RawScan", RawScanRequest, |req| req
+        .set_limit(1));
+    request!(
+        all,
+        context,
+        "RawDeleteRange",
+        RawDeleteRangeRequest,
+        |req| req.set_end_key(key())
+    );
+    request!(all, context, "RawBatchScan", RawBatchScanRequest, |req| {
         req.mut_ranges().push(range.clone());
         req.set_each_limit(1);
     });
-    request!("RawCompareAndSwap", RawCASRequest, |req| req.set_key(key()));
-    request!("RawChecksum", RawChecksumRequest, |req| req
+    request!(all, context, "RawCompareAndSwap", RawCASRequest, |req| req
+        .set_key(key()));
+    request!(all, context, "RawChecksum", RawChecksumRequest, |req| req
         .mut_ranges()
         .push(range));
-    request!("MvccGetByKey", MvccGetByKeyRequest, |req| req
+    request!(all, context, "MvccGetByKey", MvccGetByKeyRequest, |req| req
         .set_key(key()));
-    request!("MvccGetByStartTs", MvccGetByStartTsRequest, |req| req
-        .set_start_ts(9));
-    request!("RawGetKeyTTL", RawGetKeyTTLRequest, |req| req
+    request!(
+        all,
+        context,
+        "MvccGetByStartTs",
+        MvccGetByStartTsRequest,
+        |req| req.set_start_ts(9)
+    );
+    request!(all, context, "RawGetKeyTTL", RawGetKeyTTLRequest, |req| req
         .set_key(key()));
-    request!("UnsafeDestroyRange", UnsafeDestroyRangeRequest, |req| {
-        req.set_start_key(b"y".to_vec());
-        req.set_end_key(b"z".to_vec());
-    });
-    request!("GetHealthFeedback", GetHealthFeedbackRequest, |_req| {});
-    assert_eq!(all.len(), live_unary().count(), "a live RPC is missing");
-    all
+    request!(
+        all,
+        context,
+        "UnsafeDestroyRange",
+        UnsafeDestroyRangeRequest,
+        |req| {
+            req.set_start_key(b"y".to_vec());
+            req.set_end_key(b"z".to_vec());
+        }
+    );
+    request!(
+        all,
+        context,
+        "GetHealthFeedback",
+        GetHealthFeedbackRequest,
+        |_req| {}
+    );
 }
 
 fn live_unary() -> impl Iterator<Item = &'static Rpc> {

@@ -139,34 +139,44 @@ pub(crate) fn case_of_answer(answer: &Option<Answer>) -> Option<u32> {
     case(&response.write_to_bytes().unwrap())
 }
 
+/// Adds a request of one case to the list.
+macro_rules! cmd {
+    ($all:ident, $context:ident, $case:ident, $request:ty, |$req:ident| $fill:expr) => {{
+        let mut $req = <$request>::default();
+        $req.set_context($context.clone());
+        $fill;
+        $all.push(Cmd::$case($req));
+    }};
+}
+
 /// A request of each case that is served.
 pub(crate) fn served(context: &Context) -> Vec<Cmd> {
-    let key = || b"k".to_vec();
     let mut all = Vec::new();
-    macro_rules! cmd {
-        ($case:ident, $request:ty, |$req:ident| $fill:expr) => {{
-            let mut $req = <$request>::default();
-            $req.set_context(context.clone());
-            $fill;
-            all.push(Cmd::$case($req));
-        }};
-    }
-    cmd!(Get, GetRequest, |req| {
+    of_transactions(context, &mut all);
+    of_locks(context, &mut all);
+    of_raw_data(context, &mut all);
+    all.push(Cmd::Empty(BatchCommandsEmptyRequest::default()));
+    all
+}
+
+fn of_transactions(context: &Context, all: &mut Vec<Cmd>) {
+    let key = || b"k".to_vec();
+    cmd!(all, context, Get, GetRequest, |req| {
         req.set_key(key());
         req.set_version(9);
     });
-    cmd!(Scan, ScanRequest, |req| {
+    cmd!(all, context, Scan, ScanRequest, |req| {
         req.set_limit(1);
         req.set_version(9);
     });
-    cmd!(Prewrite, PrewriteRequest, |req| {
+    cmd!(all, context, Prewrite, PrewriteRequest, |req| {
         let mut mutation = Mutation::default();
         mutation.set_key(key());
         req.mut_mutations().push(mutation);
         req.set_primary_lock(key());
         req.set_start_version(9);
     });
-    cmd!(Flush, FlushRequest, |req| {
+    cmd!(all, context, Flush, FlushRequest, |req| {
         let mut mutation = Mutation::default();
         mutation.set_key(key());
         req.mut_mutations().push(mutation);
@@ -174,37 +184,51 @@ pub(crate) fn served(context: &Context) -> Vec<Cmd> {
         req.set_start_ts(9);
         req.set_generation(1);
     });
-    cmd!(BufferBatchGet, BufferBatchGetRequest, |req| {
+    cmd!(all, context, BufferBatchGet, BufferBatchGetRequest, |req| {
         req.mut_keys().push(key());
         req.set_version(9);
     });
-    cmd!(BroadcastTxnStatus, BroadcastTxnStatusRequest, |req| {
-        req.mut_txn_status().push(TxnStatus::default());
-    });
-    cmd!(Commit, CommitRequest, |req| {
+    cmd!(
+        all,
+        context,
+        BroadcastTxnStatus,
+        BroadcastTxnStatusRequest,
+        |req| {
+            req.mut_txn_status().push(TxnStatus::default());
+        }
+    );
+    cmd!(all, context, Commit, CommitRequest, |req| {
         req.mut_keys().push(key());
         req.set_start_version(9);
         req.set_commit_version(10);
     });
-    cmd!(Cleanup, CleanupRequest, |req| {
+    cmd!(all, context, Cleanup, CleanupRequest, |req| {
         req.set_key(key());
         req.set_start_version(9);
     });
-    cmd!(BatchGet, BatchGetRequest, |req| {
+    cmd!(all, context, BatchGet, BatchGetRequest, |req| {
         req.mut_keys().push(key());
         req.set_version(9);
     });
-    cmd!(BatchRollback, BatchRollbackRequest, |req| {
+    cmd!(all, context, BatchRollback, BatchRollbackRequest, |req| {
         req.mut_keys().push(key());
         req.set_start_version(9);
     });
-    cmd!(ScanLock, ScanLockRequest, |req| req.set_max_version(9));
-    cmd!(ResolveLock, ResolveLockRequest, |req| req
+}
+
+/// Those about locks, and about ranges.
+fn of_locks(context: &Context, all: &mut Vec<Cmd>) {
+    let key = || b"k".to_vec();
+    cmd!(all, context, ScanLock, ScanLockRequest, |req| req
+        .set_max_version(9));
+    cmd!(all, context, ResolveLock, ResolveLockRequest, |req| req
         .set_start_version(9));
-    cmd!(DeleteRange, DeleteRangeRequest, |req| req
+    cmd!(all, context, DeleteRange, DeleteRangeRequest, |req| req
         .set_end_key(key()));
     // Of nothing that other requests are about.
     cmd!(
+        all,
+        context,
         PrepareFlashbackToVersion,
         PrepareFlashbackToVersionRequest,
         |req| {
@@ -213,62 +237,100 @@ pub(crate) fn served(context: &Context) -> Vec<Cmd> {
             req.set_start_ts(9);
         }
     );
-    cmd!(FlashbackToVersion, FlashbackToVersionRequest, |req| {
-        req.set_start_key(b"zz".to_vec());
-        req.set_version(8);
-        req.set_start_ts(9);
-        req.set_commit_ts(10);
-    });
-    cmd!(TxnHeartBeat, TxnHeartBeatRequest, |req| {
+    cmd!(
+        all,
+        context,
+        FlashbackToVersion,
+        FlashbackToVersionRequest,
+        |req| {
+            req.set_start_key(b"zz".to_vec());
+            req.set_version(8);
+            req.set_start_ts(9);
+            req.set_commit_ts(10);
+        }
+    );
+    cmd!(all, context, TxnHeartBeat, TxnHeartBeatRequest, |req| {
         req.set_primary_lock(key());
         req.set_start_version(9);
     });
-    cmd!(PessimisticLock, PessimisticLockRequest, |req| {
-        let mut mutation = Mutation::default();
-        mutation.set_op(Op::PessimisticLock);
-        mutation.set_key(key());
-        req.mut_mutations().push(mutation);
-        req.set_primary_lock(key());
-        req.set_start_version(9);
-        req.set_for_update_ts(9);
-        req.set_wait_timeout(-1);
-    });
-    cmd!(PessimisticRollback, PessimisticRollbackRequest, |req| {
-        req.mut_keys().push(key());
-        req.set_start_version(9);
-    });
-    cmd!(CheckSecondaryLocks, CheckSecondaryLocksRequest, |req| {
-        req.mut_keys().push(key());
-        req.set_start_version(9);
-    });
-    cmd!(CheckTxnStatus, CheckTxnStatusRequest, |req| {
+    cmd!(
+        all,
+        context,
+        PessimisticLock,
+        PessimisticLockRequest,
+        |req| {
+            let mut mutation = Mutation::default();
+            mutation.set_op(Op::PessimisticLock);
+            mutation.set_key(key());
+            req.mut_mutations().push(mutation);
+            req.set_primary_lock(key());
+            req.set_start_version(9);
+            req.set_for_update_ts(9);
+            req.set_wait_timeout(-1);
+        }
+    );
+    cmd!(
+        all,
+        context,
+        PessimisticRollback,
+        PessimisticRollbackRequest,
+        |req| {
+            req.mut_keys().push(key());
+            req.set_start_version(9);
+        }
+    );
+    cmd!(
+        all,
+        context,
+        CheckSecondaryLocks,
+        CheckSecondaryLocksRequest,
+        |req| {
+            req.mut_keys().push(key());
+            req.set_start_version(9);
+        }
+    );
+    cmd!(all, context, CheckTxnStatus, CheckTxnStatusRequest, |req| {
         req.set_primary_key(key());
         req.set_lock_ts(9);
     });
-    cmd!(RawGet, RawGetRequest, |req| req.set_key(key()));
-    cmd!(RawBatchGet, RawBatchGetRequest, |req| req
+}
+
+/// And of the store as a whole.
+fn of_raw_data(context: &Context, all: &mut Vec<Cmd>) {
+    let key = || b"k".to_vec();
+    cmd!(all, context, RawGet, RawGetRequest, |req| req
+        .set_key(key()));
+    cmd!(all, context, RawBatchGet, RawBatchGetRequest, |req| req
         .mut_keys()
         .push(key()));
-    cmd!(RawPut, RawPutRequest, |req| req.set_key(key()));
-    cmd!(RawBatchPut, RawBatchPutRequest, |req| {
+    cmd!(all, context, RawPut, RawPutRequest, |req| req
+        .set_key(key()));
+    cmd!(all, context, RawBatchPut, RawBatchPutRequest, |req| {
         let mut pair = KvPair::default();
         pair.set_key(key());
         req.mut_pairs().push(pair);
     });
-    cmd!(RawDelete, RawDeleteRequest, |req| req.set_key(key()));
-    cmd!(RawBatchDelete, RawBatchDeleteRequest, |req| req
-        .mut_keys()
-        .push(key()));
-    cmd!(RawScan, RawScanRequest, |req| req.set_limit(1));
-    cmd!(RawDeleteRange, RawDeleteRangeRequest, |req| req
-        .set_end_key(key()));
-    cmd!(RawBatchScan, RawBatchScanRequest, |req| {
+    cmd!(all, context, RawDelete, RawDeleteRequest, |req| req
+        .set_key(key()));
+    cmd!(all, context, RawBatchDelete, RawBatchDeleteRequest, |req| {
+        req.mut_keys().push(key())
+    });
+    cmd!(all, context, RawScan, RawScanRequest, |req| req
+        .set_limit(1));
+    cmd!(all, context, RawDeleteRange, RawDeleteRangeRequest, |req| {
+        req.set_end_key(key())
+    });
+    cmd!(all, context, RawBatchScan, RawBatchScanRequest, |req| {
         req.mut_ranges().push(KeyRange::default());
         req.set_each_limit(1);
     });
-    cmd!(GetHealthFeedback, GetHealthFeedbackRequest, |_req| {});
-    all.push(Cmd::Empty(BatchCommandsEmptyRequest::default()));
-    all
+    cmd!(
+        all,
+        context,
+        GetHealthFeedback,
+        GetHealthFeedbackRequest,
+        |_req| {}
+    );
 }
 
 /// A request of each case that is not.
