@@ -98,6 +98,8 @@ pub struct Collector<E> {
     engine: E,
     safe_point: SafePoint,
     settings: Settings,
+    /// The region that all of it belongs to.
+    region: u64,
     data: Vec<Data>,
     runtime: Runtime,
     /// The safe point of the last walk that came to its end.
@@ -106,18 +108,19 @@ pub struct Collector<E> {
 }
 
 impl<E: KvEngine> Collector<E> {
-    /// A collector over `engine`, which raises `safe_point` for the readers of it.
+    /// A collector over what `engine` holds of `region`, which raises `safe_point` for the readers of it.
     pub fn new(
         engine: E,
         safe_point: SafePoint,
         settings: Settings,
-        data: &[Data],
+        (region, data): (u64, &[Data]),
         runtime: &Runtime,
     ) -> Self {
         Collector {
             engine,
             safe_point,
             settings,
+            region,
             data: data.to_vec(),
             runtime: runtime.clone(),
             collected: TimeStamp::zero(),
@@ -213,7 +216,7 @@ impl<E: KvEngine> Collector<E> {
         }
         let took = self.runtime.clock.now().saturating_duration_since(begun);
         tracing::info!(%safe_point, versions = all.versions, removed = all.removed, ?took, "garbage collected");
-        metrics::oldest_garbage(left.next_due);
+        metrics::oldest_garbage(self.region, left.next_due);
         self.collected = safe_point;
         self.left = Some(left);
         Ok(())
@@ -296,7 +299,8 @@ mod tests {
         let settings = Settings::new(&Config::default());
         let (safe_point, runtime) = (SafePoint::default(), stepper.runtime());
         let data = [Data::Transactions];
-        let mut collector = Collector::new(engine.clone(), safe_point, settings, &data, &runtime);
+        let mut collector =
+            Collector::new(engine.clone(), safe_point, settings, (1, &data), &runtime);
         let (_trigger, stop) = shutdown_pair();
         let collect = |collector: &mut Collector<MemEngine>| {
             collector.collect(&stop).now_or_never().unwrap().unwrap();

@@ -4,8 +4,8 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    IntCounter, IntCounterVec, IntGauge, register_int_counter, register_int_counter_vec,
-    register_int_gauge,
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, register_int_counter,
+    register_int_counter_vec, register_int_gauge, register_int_gauge_vec,
 };
 use txn_types::TimeStamp;
 
@@ -21,11 +21,12 @@ pub static SAFE_POINT: LazyLock<IntGauge> = LazyLock::new(|| {
 });
 
 /// The oldest garbage that the last walk had to leave.
-pub static OLDEST_GARBAGE: LazyLock<IntGauge> = LazyLock::new(|| {
-    register_int_gauge!(
+pub static OLDEST_GARBAGE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!(
         "tikv_gc_oldest_garbage_timestamp",
         "When the oldest version that nobody but reads of the past needs was replaced, in milliseconds of the Unix \
-         epoch; 0 when there is none"
+         epoch; 0 when there is none",
+        &["region"]
     )
     .expect("a series is registered once")
 });
@@ -61,14 +62,16 @@ pub fn step(before: &Totals, after: &Totals) {
     }
 }
 
-/// Tells when what is garbage next became so.
-pub fn oldest_garbage(next_due: TimeStamp) {
+/// Tells when what is garbage next in `region` became so.
+pub fn oldest_garbage(region: u64, next_due: TimeStamp) {
     let millis = if next_due.is_max() {
         0
     } else {
         next_due.physical()
     };
-    OLDEST_GARBAGE.set(i64::try_from(millis).unwrap_or(i64::MAX));
+    OLDEST_GARBAGE
+        .with_label_values(&[&region.to_string()])
+        .set(i64::try_from(millis).unwrap_or(i64::MAX));
 }
 
 /// Every series of this crate.

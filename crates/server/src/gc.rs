@@ -59,6 +59,7 @@ impl GarbageCollection {
         let engine = local.kv_engine().clone();
         let (trigger, stop) = shutdown_pair();
         let running = if let Some(data) = data::<F>() {
+            let data = (local.region().region.get_id(), data);
             let collector = Collector::new(engine, safe_point, settings.clone(), data, runtime);
             let source = move || pd.get_gc_safe_point();
             let run = collector.run(source, stop);

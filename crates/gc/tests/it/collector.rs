@@ -49,7 +49,7 @@ impl Scene {
             engine.clone(),
             safe_point.clone(),
             settings.clone(),
-            &data,
+            (1, &data),
             &runtime,
         );
         let (given, polls) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));

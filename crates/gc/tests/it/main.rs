@@ -6,4 +6,5 @@ mod collector;
 mod expiry;
 mod golden;
 mod histories;
+mod raw_histories;
 mod store;
