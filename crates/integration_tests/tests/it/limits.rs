@@ -68,18 +68,22 @@ async fn a_server_is_ready_in_time() {
 
 /// Whatever one connection asks for.
 const GROWTH: u64 = 64 << 20;
-const MILLION: usize = 1_000_000;
+pub(crate) const MILLION: usize = 1_000_000;
 
 /// A server, and how much it had taken before it was asked for much.
-struct Measured {
-    server: TikvServer,
-    wire: Wire,
+pub(crate) struct Measured {
+    pub(crate) server: TikvServer,
+    pub(crate) wire: Wire,
     before: u64,
 }
 
 impl Measured {
-    async fn start() -> Measured {
-        let server = TikvServer::start().await.unwrap();
+    pub(crate) async fn start() -> Measured {
+        Measured::start_with("").await
+    }
+
+    pub(crate) async fn start_with(config: &str) -> Measured {
+        let server = TikvServer::builder().config(config).start().await.unwrap();
         let wire = Wire::connect(&server).await;
         // The first request of all builds what the others use.
         let warm = wire.try_with::<RawGetRequest>(|_| {}).await;
@@ -92,21 +96,21 @@ impl Measured {
         }
     }
 
-    fn check(&self, what: &str) {
+    pub(crate) fn check(&self, what: &str) {
         let peak = self.server.peak_resident_bytes().unwrap();
         let growth = peak.saturating_sub(self.before);
         println!("{what}: {} MiB of growth", growth >> 20);
         assert!(growth <= GROWTH, "{what}: {} MiB of growth", growth >> 20);
     }
 
-    async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         let served = self.wire.try_with::<RawGetRequest>(|_| {}).await;
         assert!(matches!(served, Outcome::Done(_)), "{served:?}");
         self.server.stop().await.unwrap();
     }
 }
 
-fn keys(count: usize) -> Vec<Vec<u8>> {
+pub(crate) fn keys(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|n| format!("{n:07}").into_bytes()).collect()
 }
 

@@ -14,6 +14,7 @@ mod data_directory;
 mod disk_full;
 mod first_program;
 mod garbage;
+mod hostile_transactions;
 mod lifecycle;
 mod limits;
 mod lock_resolution;
