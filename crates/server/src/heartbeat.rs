@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use concurrency_manager::ConcurrencyManager;
 use engine_traits::{Cf, KvEngine};
+use kv::LocalEngine;
 use kvproto::{metapb, pdpb};
 use pd_client::PdClient;
 use runtime::{Instant, Runtime, Shutdown};
@@ -61,11 +62,11 @@ impl Intervals {
 }
 
 /// Everything that the loops read.
-pub(crate) struct Heartbeats<E> {
+pub(crate) struct Heartbeats<E: KvEngine> {
     /// Who reports.
     pub(crate) identity: Identity,
-    /// Where the figures come from.
-    pub(crate) engine: E,
+    /// Where the figures come from, and the region as it is.
+    pub(crate) local: LocalEngine<E>,
     /// The directory whose file system holds the data.
     pub(crate) data_dir: PathBuf,
     /// Space that the store may use; 0 for all of the disk.
@@ -126,7 +127,7 @@ impl<E: KvEngine> Heartbeats<E> {
         stats.set_start_time(u32::try_from(started).unwrap_or(u32::MAX));
         stats.mut_interval().set_start_timestamp(last);
         stats.mut_interval().set_end_timestamp(now);
-        let used = self.engine.disk_usage().unwrap_or_else(|error| {
+        let used = self.local.kv_engine().disk_usage().unwrap_or_else(|error| {
             tracing::warn!(%error, "disk usage of the engine is unknown");
             0
         });
@@ -164,7 +165,7 @@ impl<E: KvEngine> Heartbeats<E> {
 
     fn region_report(&self, last: u64, now: u64) -> pdpb::RegionHeartbeatRequest {
         let mut report = pdpb::RegionHeartbeatRequest::default();
-        report.set_region(self.identity.region.clone());
+        report.set_region(self.local.region_now());
         report.set_leader(self.identity.peer.clone());
         report.set_term(self.term);
         report.mut_interval().set_start_timestamp(last);
@@ -172,8 +173,9 @@ impl<E: KvEngine> Heartbeats<E> {
         let (mut size, mut keys) = (0, 0);
         for cf in Cf::DATA {
             let (start, end) = (keys::DATA_MIN_KEY, keys::DATA_MAX_KEY);
-            size += self.engine.approximate_size(cf, start, end).unwrap_or(0);
-            keys += self.engine.approximate_keys(cf, start, end).unwrap_or(0);
+            let engine = self.local.kv_engine();
+            size += engine.approximate_size(cf, start, end).unwrap_or(0);
+            keys += engine.approximate_keys(cf, start, end).unwrap_or(0);
         }
         report.set_approximate_size(size);
         report.set_approximate_keys(keys);

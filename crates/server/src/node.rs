@@ -467,7 +467,7 @@ impl Parts {
         controller.register(keys, move |config| changed.set(&config.raftstore));
         let heartbeats = Heartbeats {
             identity: identity.clone(),
-            engine: local.kv_engine().clone(),
+            local: local.clone(),
             data_dir: self.data_dir.path().to_owned(),
             capacity: raftstore.capacity.0,
             intervals: intervals.clone(),

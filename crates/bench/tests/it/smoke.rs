@@ -1,4 +1,4 @@
-//! Every driver of our own server, for a tenth of a second each: figures come out, none is believed.
+//! Every driver of our own server, for a fifth of a second each: figures come out, none is believed.
 
 use bench::{Lab, Programs, Progress, Settings, Verdict, run_scenario};
 use integration_tests::binaries;
@@ -19,6 +19,8 @@ fn every_driver_of_our_server_works() {
         "raw-put-group",
         "raw-put-single",
         "txn",
+        "one-phase",
+        "pessimistic-lock",
         "floors",
     ];
     for name in names {
