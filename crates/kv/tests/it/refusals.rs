@@ -8,6 +8,7 @@ use engine_traits::Cf;
 use futures::{FutureExt, StreamExt};
 use kv::{Config, Engine, Error, Snapshot, SnapshotContext, Subscribed, WriteEvent};
 use runtime::Stepper;
+use txn_types::TimeStamp;
 
 use crate::fixture::{put, region, region_error, start};
 
@@ -231,4 +232,36 @@ fn the_limits_of_writes_change_while_it_runs() {
     fixture.local.set_write_limits(20, 100);
     let error = refused(stepper.block_on(fixture.write(large())));
     assert!(error.has_raft_entry_too_large(), "{error:?}");
+}
+
+/// As far as one store goes, which answers no ReadIndex: a read of a replica that was routed by another range of the
+/// region, from before a split or a merge, is refused on both ways in instead of being answered from what is here.
+#[test]
+fn trap_30_read_index_during_split_or_merge() {
+    let stepper = Stepper::new(1);
+    let fixture = start(MemEngine::new(), &stepper.runtime(), Config::default());
+    stepper.block_on(async {
+        for (version, served) in [(0, false), (1, true), (2, false)] {
+            let mut ctx = region().context();
+            ctx.set_replica_read(true);
+            ctx.mut_region_epoch().set_version(version);
+            let at_once = fixture
+                .local
+                .memory_snapshot(&ctx, TimeStamp::new(10), None)
+                .unwrap();
+            let taken = fixture
+                .local
+                .async_snapshot(SnapshotContext::new(ctx))
+                .await;
+            for answer in [at_once.map(drop), taken.map(drop)] {
+                match answer {
+                    Ok(()) => assert!(served, "version {version}"),
+                    Err(Error::Region(error)) => {
+                        assert!(!served && error.has_epoch_not_match(), "{error:?}");
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    });
 }
