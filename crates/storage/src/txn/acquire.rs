@@ -39,7 +39,7 @@ use super::commands::{
 };
 use super::latch_guard::LatchGuard;
 use super::lock_waits::{LockAnswer, PARKED_BYTES, Parked, tag};
-use super::scheduler::{Scheduler, is_small, task_options};
+use super::scheduler::{Scheduler, task_options};
 use crate::deadline::Deadline;
 use crate::txn::actions::acquire_pessimistic_lock::KeyLocked;
 use crate::{Error, Result};
@@ -95,7 +95,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let options = task_options(&request.ctx, request.start_ts.into_inner());
         let this = self.clone();
         let started = self.shared.clock.now();
-        let place = Place::new(is_small(request.keys.len(), bytes));
+        let place = Place::new(self.is_small(request.keys.len(), bytes));
         let here = place.clone();
         let attempt = Attempt {
             request,
