@@ -22,7 +22,8 @@ pub struct Config {
     /// Lower it when transactions often die with locks in their hands.
     pub wait_for_lock_timeout: ReadableDuration,
     /// When a lock is released the oldest waiting transaction goes first; the others are told to try again so much
-    /// later, unless the lock changes hands once more meanwhile. Default: `20ms`. Raise it when many transactions
+    /// later, unless somebody has taken the lock by then. So long, too, new requests wait for a transaction that was
+    /// overtaken after its last wake-up. Default: `20ms`. Raise it when many transactions
     /// wait for the same keys and often start over; lower it when they wait although nobody holds the lock.
     pub wake_up_delay_duration: ReadableDuration,
     /// Answer a lock request as soon as its write is under way, instead of when it is applied. Such a lock can be

@@ -19,15 +19,31 @@ type Place = (TimeStamp, u64);
 type TimedKey = (Instant, u64);
 
 /// Waiters that left, each with its number.
-type Popped<T> = Vec<(u64, Wait<T>)>;
+pub(super) type Popped<T> = Vec<(u64, Wait<T>)>;
 
-/// Those behind the first are woken later.
+/// How many of those who were woken are remembered: all but those who never come back leave soon.
+pub(super) const WOKEN_MAX: usize = 16;
+
+/// A transaction whose request was woken to try again, and that has not come back yet.
+#[derive(Clone, Copy, Debug)]
+struct Woken {
+    txn: TimeStamp,
+    /// Whether somebody else had the lock when it came back the time before.
+    overtaken: bool,
+}
+
+/// What is left to do some time after a release.
 #[derive(Debug)]
 struct Delayed {
     at: TimedKey,
     released: ReleasedLock,
+    /// Whether those who were behind the first at the release are woken then. Not if somebody took the lock
+    /// meanwhile: there will be another release.
+    wakes: bool,
     /// Whether somebody must be resumed then: whoever was woken at once may not come back.
     resume_one: bool,
+    /// At most [`WOKEN_MAX`], the earliest first.
+    woken: Vec<Woken>,
 }
 
 #[derive(Debug)]
@@ -39,6 +55,7 @@ pub(super) struct KeyQueue<T> {
     retrying: usize,
     /// How many of them have edges in the detector.
     with_edges: usize,
+    /// The one who holds the lock; the one who did, without owners, when nobody is known to hold it.
     holder: Holder,
     /// When the lock changed hands or was released, if it did since the queue exists.
     changed: Option<Instant>,
@@ -50,6 +67,14 @@ pub(super) struct KeyQueue<T> {
 pub(super) struct DelayChange {
     pub(super) replaced: Option<TimedKey>,
     pub(super) set: Option<TimedKey>,
+}
+
+/// What is due when the delay of a key is over.
+pub(super) struct Due<T> {
+    pub(super) released: ReleasedLock,
+    pub(super) popped: Popped<T>,
+    /// Whether those whose turn it was did not come: then it is the turn of the next.
+    pub(super) missed: bool,
 }
 
 impl<T> KeyQueue<T> {
@@ -68,8 +93,37 @@ impl<T> KeyQueue<T> {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiters.is_empty()
+    /// Whether nobody waits and nobody is expected back.
+    pub(super) fn is_idle(&self) -> bool {
+        let expected = self.delayed.as_ref().is_some_and(|d| !d.woken.is_empty());
+        self.waiters.is_empty() && !expected
+    }
+
+    /// Whether others than `txn` have a right to the lock, which is free: it was their turn before, and somebody came
+    /// between.
+    pub(super) fn is_turn_of_others(&self, txn: TimeStamp) -> bool {
+        let Some(delayed) = &self.delayed else {
+            return false;
+        };
+        let mut entitled = delayed.woken.iter().filter(|woken| woken.overtaken);
+        !self.is_held() && entitled.clone().count() > 0 && entitled.all(|woken| woken.txn != txn)
+    }
+
+    /// `txn` was woken and does not try for the lock. What was released, if it had a right to it and nobody else has.
+    pub(super) fn give_up_turn(&mut self, txn: TimeStamp) -> Option<ReleasedLock> {
+        let held = self.is_held();
+        let delayed = self.delayed.as_mut()?;
+        let before = delayed.woken.len();
+        delayed
+            .woken
+            .retain(|woken| woken.txn != txn || !woken.overtaken);
+        let gave_up = delayed.woken.len() < before;
+        let others = delayed.woken.iter().any(|woken| woken.overtaken);
+        (gave_up && !others && !held).then(|| delayed.released.clone())
+    }
+
+    fn is_held(&self) -> bool {
+        !self.holder.owners.is_empty()
     }
 
     pub(super) fn iter(&self) -> btree_map::Iter<'_, Place, Wait<T>> {
@@ -89,13 +143,29 @@ impl<T> KeyQueue<T> {
         self.changed.filter(|changed| *changed > since)
     }
 
-    pub(super) fn push(&mut self, number: u64, wait: Wait<T>, effects: &mut Effects<T>) {
+    pub(super) fn push(&mut self, number: u64, mut wait: Wait<T>, effects: &mut Effects<T>) {
+        if let Some(delayed) = &mut self.delayed {
+            let before = delayed.woken.len();
+            delayed.woken.retain(|woken| woken.txn != wait.start_ts);
+            wait.overtaken |= delayed.woken.len() < before;
+        }
         self.retrying += usize::from(wait.mode == WakeUpMode::Retry);
         if !wait.first_lock {
             self.with_edges += 1;
             effects.detect.extend(self.edges_of(&wait));
         }
         self.waiters.insert((wait.start_ts, number), wait);
+    }
+
+    /// Somebody took the lock, so there will be another release: nobody is woken for this one any more.
+    pub(super) fn acquired(&mut self, now: Instant, holder: Holder, effects: &mut Effects<T>) {
+        if let Some(delayed) = &mut self.delayed {
+            delayed.wakes = false;
+            delayed
+                .woken
+                .retain(|woken| !holder.owners.contains(&woken.txn));
+        }
+        self.set_holder(now, holder, effects);
     }
 
     /// Takes over who holds the lock. Unless it is the same as before, edges are replaced.
@@ -120,6 +190,11 @@ impl<T> KeyQueue<T> {
     /// it who want one, too.
     pub(super) fn pop_released(&mut self, now: Instant, forget: &mut Vec<WaitFor>) -> Popped<T> {
         self.changed = Some(now);
+        if self.with_edges > 0 {
+            // Whoever held the lock may go on, and wait itself: nobody waits for it here.
+            forget.extend(self.all_edges());
+        }
+        self.holder.owners = Box::default();
         let mut popped = Vec::new();
         while let Some((place, next)) = self.waiters.first_key_value() {
             if !popped.is_empty() && !next.shared {
@@ -134,8 +209,8 @@ impl<T> KeyQueue<T> {
         popped
     }
 
-    /// Starts the delay for those behind `popped`, from the beginning when it runs already. `number` is above that
-    /// of everybody who waits, and below that of everybody who comes later.
+    /// Starts the delay after the release that woke `popped`, from the beginning when it runs already. `number` is
+    /// above that of everybody who waits, and below that of everybody who comes later.
     pub(super) fn delay_from(
         &mut self,
         popped: &[(u64, Wait<T>)],
@@ -144,33 +219,46 @@ impl<T> KeyQueue<T> {
         released: &ReleasedLock,
     ) -> DelayChange {
         let mut change = DelayChange::default();
-        let only_retry = popped
+        let retry = popped
             .iter()
-            .all(|(_, wait)| wait.mode == WakeUpMode::Retry);
-        if self.waiters.is_empty() || (self.retrying == 0 && !only_retry) {
+            .filter(|(_, wait)| wait.mode == WakeUpMode::Retry);
+        let only_retry = retry.clone().count() == popped.len();
+        let wakes = !self.waiters.is_empty() && (self.retrying > 0 || only_retry);
+        if popped.is_empty() || (!wakes && retry.clone().next().is_none()) {
             // What was resumed takes the lock, or passes it on; nobody else has to be told.
             return change;
         }
-        change.replaced = self.delayed_at();
+        let mut woken = match self.delayed.take() {
+            Some(before) => {
+                change.replaced = Some(before.at);
+                before.woken
+            }
+            None => Vec::new(),
+        };
+        woken.extend(retry.map(|(_, wait)| Woken {
+            txn: wait.start_ts,
+            overtaken: wait.overtaken,
+        }));
+        let too_many = woken.len().saturating_sub(WOKEN_MAX);
+        drop(woken.drain(..too_many));
         change.set = Some((at, number));
         self.delayed = Some(Delayed {
             at: (at, number),
             released: released.clone(),
+            wakes,
             resume_one: only_retry,
+            woken,
         });
         change
     }
 
     /// Takes out who is woken when the delay is over: all who try again and were there at the release, up to the
     /// first to be resumed where somebody must be.
-    pub(super) fn pop_delayed(
-        &mut self,
-        forget: &mut Vec<WaitFor>,
-    ) -> Option<(ReleasedLock, Popped<T>)> {
+    pub(super) fn pop_delayed(&mut self, forget: &mut Vec<WaitFor>) -> Option<Due<T>> {
         let delayed = self.delayed.take()?;
         let mut places = Vec::new();
         for (place, wait) in &self.waiters {
-            if place.1 > delayed.at.1 {
+            if place.1 > delayed.at.1 || !delayed.wakes {
                 continue;
             }
             match wait.mode {
@@ -186,7 +274,12 @@ impl<T> KeyQueue<T> {
         for place in places {
             popped.extend(self.remove(place, forget).map(|wait| (place.1, wait)));
         }
-        Some((delayed.released, popped))
+        let expected = delayed.woken.iter().any(|woken| woken.overtaken);
+        Some(Due {
+            released: delayed.released,
+            popped,
+            missed: expected && !self.is_held(),
+        })
     }
 
     pub(super) fn remove(&mut self, place: Place, forget: &mut Vec<WaitFor>) -> Option<Wait<T>> {
@@ -217,11 +310,16 @@ impl<T> KeyQueue<T> {
         removed
     }
 
-    /// Everybody who waits with whom they wait for, and since when.
+    /// Everybody who waits with whom they wait for, and since when. Between a release and the next who takes the lock
+    /// that is the one who held it.
     pub(super) fn edges(&self) -> impl Iterator<Item = (WaitFor, Instant)> + '_ {
-        self.waiters
-            .values()
-            .flat_map(|wait| self.edges_of(wait).map(|edge| (edge, wait.since)))
+        let last = TimeStamp::new(self.holder.info.get_lock_version());
+        self.waiters.values().flat_map(move |wait| {
+            let edge = || self.edge(wait.start_ts, wait.tag.clone(), last);
+            let before = (!self.is_held()).then(edge);
+            let edges = self.edges_of(wait).chain(before);
+            edges.map(|edge| (edge, wait.since))
+        })
     }
 
     fn all_edges(&self) -> impl Iterator<Item = WaitFor> + '_ {
@@ -233,17 +331,18 @@ impl<T> KeyQueue<T> {
 
     fn edges_of(&self, wait: &Wait<T>) -> impl Iterator<Item = WaitFor> + use<'_, T> {
         let (txn, tag) = (wait.start_ts, wait.tag.clone());
-        let others = self
-            .holder
-            .owners
-            .iter()
-            .filter(move |owner| **owner != txn);
-        others.map(move |holder| WaitFor {
+        let owners = self.holder.owners.iter();
+        let others = owners.filter(move |owner| **owner != txn);
+        others.map(move |holder| self.edge(txn, tag.clone(), *holder))
+    }
+
+    fn edge(&self, txn: TimeStamp, tag: Arc<[u8]>, holder: TimeStamp) -> WaitFor {
+        WaitFor {
             txn,
-            holder: *holder,
+            holder,
             key: self.raw_key.clone(),
             key_hash: self.key_hash,
-            tag: tag.clone(),
-        })
+            tag,
+        }
     }
 }

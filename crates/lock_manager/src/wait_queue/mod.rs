@@ -9,11 +9,17 @@
 //!    younger one that holds other locks is the likelier victim of a deadlock.
 //! 3. *No herd.* One release wakes one request (several when they ask for shared locks, which do not exclude each
 //!    other). A request in [`WakeUpMode::Retry`] that was woken may never come back, so those behind it are woken
-//!    after a delay, all that were there at the release. Another release of the key starts the delay anew.
-//! 4. *One end.* A waiter leaves the queue by exactly one of: woken, out of time, taken out. Whoever gets it out of
+//!    after a delay, all that were there at the release, unless somebody has taken the lock by then. Another release
+//!    of the key starts the delay anew.
+//! 4. *Nobody is overtaken for ever.* Between the answer of one that was woken to try again and its next request others
+//!    may take the lock: no harm in one, and the lock is not idle meanwhile. Who comes back and finds it taken is noted,
+//!    and has a turn at its next wake-up: requests of others that are willing to wait queue behind it until it comes,
+//!    or until the delay is over. It is known by the start timestamp; who starts over with another one has no turn, so
+//!    nobody waits for it in vain.
+//! 5. *One end.* A waiter leaves the queue by exactly one of: woken, out of time, taken out. Whoever gets it out of
 //!    the queue owns the payload; there is no flag to agree upon.
-//! 5. *Edges follow the holder.* When the lock changes hands while requests wait, the edges that were reported to
-//!    the detector are replaced. A transaction that holds nothing cannot close a circle, and has no edges.
+//! 6. *Edges follow the holder.* When the lock changes hands while requests wait, the edges that were reported to
+//!    the detector are replaced; while nobody has it there are none. A transaction that holds nothing cannot close a circle, and has no edges.
 //!
 //! Must never: run the owner's code, or hold more bytes than its limit.
 
@@ -55,6 +61,8 @@ pub struct Wait<T> {
     pub shared: bool,
     /// Whether its transaction holds no lock yet.
     pub first_lock: bool,
+    /// Whether it was woken before and found the lock taken: said by the queue, `false` for one that comes to it.
+    pub overtaken: bool,
     /// When it began to wait: now, or earlier when it was woken in between.
     pub since: Instant,
     /// When it gives up.
@@ -137,6 +145,9 @@ pub struct WaitLimits {
     pub max_bytes: usize,
 }
 
+/// What the queue of a key costs besides the key, with those who are expected back.
+const QUEUE_BYTES: usize = 512;
+
 /// What a waiting request costs besides key, tag and payload: its share of the two ordered maps and of a hash map of
 /// keys, each a third empty.
 const WAITER_BYTES: usize = 256;
@@ -146,7 +157,7 @@ const WAITER_BYTES: usize = 256;
 enum Timed {
     /// A waiter's time is over.
     Waiter(Arc<Key>, TimeStamp),
-    /// Those behind the first of a key are woken.
+    /// Those behind the first of a key are woken, and a turn ends.
     Delayed(Arc<Key>),
 }
 
@@ -193,6 +204,12 @@ impl<T> WaitQueues<T> {
         self.len == 0
     }
 
+    /// Keys for which somebody waits, or is expected back.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Bytes of all waiting requests.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -208,58 +225,92 @@ impl<T> WaitQueues<T> {
         holder: Holder,
         wait: Wait<T>,
     ) -> Result<Effects<T>, Box<(Holder, Wait<T>)>> {
-        let bytes = waiter_bytes(key, &wait);
-        if self.bytes.saturating_add(bytes) > self.limits.max_bytes {
+        if !self.has_room(key, &wait) {
             return Err(Box::new((holder, wait)));
         }
-        self.bytes += bytes;
-        self.len += 1;
-        let number = self.number();
         let mut effects = Effects::default();
-        let (shared_key, queue) = match self.keys.get_key_value(key) {
-            Some((shared, _)) => (shared.clone(), self.keys.get_mut(key)),
+        let shared_key = match self.keys.get_key_value(key) {
+            Some((shared, _)) => shared.clone(),
             None => {
                 let shared = Arc::new(key.clone());
                 // A request that waited before met another lock then: it has changed since.
                 let changed = (wait.since < now).then_some(now);
                 let queue = KeyQueue::new(key, holder.clone(), changed);
+                self.bytes += queue_bytes(key);
                 self.keys.insert(shared.clone(), queue);
-                (shared, self.keys.get_mut(key))
+                shared
             }
         };
-        let Some(queue) = queue else {
-            unreachable!("the queue of {key} was found or made above");
-        };
-        queue.set_holder(now, holder, &mut effects);
-        let timed = Timed::Waiter(shared_key, wait.start_ts);
-        self.timed.insert((wait.until, number), timed);
-        queue.push(number, wait, &mut effects);
+        if let Some(queue) = self.keys.get_mut(key) {
+            queue.set_holder(now, holder, &mut effects);
+        }
+        self.push(shared_key, wait, &mut effects);
         Ok(effects)
+    }
+
+    /// Whether a request of `start_ts` that found `key` free and is willing to wait has to: others have the turn, and
+    /// there is room.
+    #[must_use]
+    pub fn is_turn_of_others(&self, key: &Key, start_ts: TimeStamp) -> bool {
+        let queue = self.keys.get(key);
+        self.bytes < self.limits.max_bytes
+            && queue.is_some_and(|queue| queue.is_turn_of_others(start_ts))
+    }
+
+    /// Puts a request in the queue of `key`, where it [is the turn of others](Self::is_turn_of_others).
+    ///
+    /// # Panics
+    ///
+    /// Panics where nobody waits and nobody is expected back.
+    pub fn enqueue_behind(&mut self, key: &Key, wait: Wait<T>) -> Effects<T> {
+        let Some((key, _)) = self.keys.get_key_value(key) else {
+            panic!("nobody has a turn at {key}, behind whom to wait");
+        };
+        let (key, mut effects) = (key.clone(), Effects::default());
+        self.push(key, wait, &mut effects);
+        effects
+    }
+
+    /// A transaction that was woken for `key` is not going to take it now.
+    pub fn give_up_turn(&mut self, now: Instant, key: &Key, start_ts: TimeStamp) -> Effects<T> {
+        let queue = self.keys.get_mut(key);
+        match queue.and_then(|queue| queue.give_up_turn(start_ts)) {
+            Some(released) => self.release(now, &released),
+            None => Effects::default(),
+        }
+    }
+
+    fn has_room(&self, key: &Key, wait: &Wait<T>) -> bool {
+        let queue = if self.keys.contains_key(key) {
+            0
+        } else {
+            queue_bytes(key)
+        };
+        let bytes = queue + waiter_bytes(key, wait);
+        self.bytes.saturating_add(bytes) <= self.limits.max_bytes
+    }
+
+    /// There is a queue of `key`.
+    fn push(&mut self, key: Arc<Key>, wait: Wait<T>, effects: &mut Effects<T>) {
+        let number = self.number();
+        self.bytes += waiter_bytes(&key, &wait);
+        self.len += 1;
+        let Some(queue) = self.keys.get_mut(&key) else {
+            unreachable!("the queue of {key} was found or made before");
+        };
+        let timed = Timed::Waiter(key, wait.start_ts);
+        self.timed.insert((wait.until, number), timed);
+        queue.push(number, wait, effects);
     }
 
     /// The lock of a key is gone, by a write that is applied or by a request that was resumed and did not take it.
     pub fn release(&mut self, now: Instant, released: &ReleasedLock) -> Effects<T> {
         let mut effects = Effects::default();
-        let number = self.number();
-        let Some((key, _)) = self.keys.get_key_value(&released.key) else {
-            return effects;
-        };
-        let key = key.clone();
-        let Some(queue) = self.keys.get_mut(&key) else {
-            return effects;
-        };
-        let popped = queue.pop_released(now, &mut effects.forget);
-        let delay = queue.delay_from(&popped, now + self.limits.wake_up_delay, number, released);
-        if let Some(before) = delay.replaced {
-            self.timed.remove(&before);
+        if let Some((key, _)) = self.keys.get_key_value(&released.key) {
+            let key = key.clone();
+            self.wake(now, &key, released, &mut effects);
+            self.drop_if_idle(&key);
         }
-        if let Some(at) = delay.set {
-            self.timed.insert(at, Timed::Delayed(key.clone()));
-        }
-        for (number, wait) in popped {
-            self.left(&key, number, wait, released, &mut effects);
-        }
-        self.drop_if_empty(&key);
         effects
     }
 
@@ -271,9 +322,14 @@ impl<T> WaitQueues<T> {
         holder: impl FnOnce() -> Holder,
     ) -> Effects<T> {
         let mut effects = Effects::default();
-        if let Some(queue) = self.keys.get_mut(key) {
-            queue.set_holder(now, holder(), &mut effects);
+        let Some((key, _)) = self.keys.get_key_value(key) else {
+            return effects;
+        };
+        let key = key.clone();
+        if let Some(queue) = self.keys.get_mut(&key) {
+            queue.acquired(now, holder(), &mut effects);
         }
+        self.drop_if_idle(&key);
         effects
     }
 
@@ -290,7 +346,7 @@ impl<T> WaitQueues<T> {
                 taken.push(self.leave(&key, number, wait));
             }
         }
-        self.drop_if_empty(&key);
+        self.drop_if_idle(&key);
         (taken, forget)
     }
 
@@ -306,7 +362,7 @@ impl<T> WaitQueues<T> {
                 Timed::Waiter(key, start_ts) => {
                     self.time_out(&key, (start_ts, number), &mut effects);
                 }
-                Timed::Delayed(key) => self.wake_delayed(&key, &mut effects),
+                Timed::Delayed(key) => self.wake_delayed(now, &key, &mut effects),
             }
         }
         effects
@@ -349,20 +405,48 @@ impl<T> WaitQueues<T> {
         let info = queue.holder_info();
         let waiter = self.leave(key, place.1, wait);
         effects.timed_out.push((waiter, info, changed));
-        self.drop_if_empty(key);
+        self.drop_if_idle(key);
     }
 
-    fn wake_delayed(&mut self, key: &Arc<Key>, effects: &mut Effects<T>) {
+    fn wake_delayed(&mut self, now: Instant, key: &Arc<Key>, effects: &mut Effects<T>) {
         let Some(queue) = self.keys.get_mut(key) else {
             return;
         };
-        let Some((released, popped)) = queue.pop_delayed(&mut effects.forget) else {
+        let Some(due) = queue.pop_delayed(&mut effects.forget) else {
             return;
         };
-        for (number, wait) in popped {
-            self.left(key, number, wait, &released, effects);
+        for (number, wait) in due.popped {
+            self.left(key, number, wait, &due.released, effects);
         }
-        self.drop_if_empty(key);
+        if due.missed {
+            self.wake(now, key, &due.released, effects);
+        }
+        self.drop_if_idle(key);
+    }
+
+    /// Wakes the first of a key, and those who go with it.
+    fn wake(
+        &mut self,
+        now: Instant,
+        key: &Arc<Key>,
+        released: &ReleasedLock,
+        effects: &mut Effects<T>,
+    ) {
+        let number = self.number();
+        let Some(queue) = self.keys.get_mut(key) else {
+            return;
+        };
+        let popped = queue.pop_released(now, &mut effects.forget);
+        let delay = queue.delay_from(&popped, now + self.limits.wake_up_delay, number, released);
+        if let Some(before) = delay.replaced {
+            self.timed.remove(&before);
+        }
+        if let Some(at) = delay.set {
+            self.timed.insert(at, Timed::Delayed(key.clone()));
+        }
+        for (number, wait) in popped {
+            self.left(key, number, wait, released, effects);
+        }
     }
 
     /// Sorts a woken waiter by what is to be done with it.
@@ -391,12 +475,14 @@ impl<T> WaitQueues<T> {
         }
     }
 
-    fn drop_if_empty(&mut self, key: &Arc<Key>) {
-        if self.keys.get(key).is_some_and(KeyQueue::is_empty)
+    fn drop_if_idle(&mut self, key: &Arc<Key>) {
+        if self.keys.get(key).is_some_and(KeyQueue::is_idle)
             && let Some(queue) = self.keys.remove(key)
-            && let Some(delayed) = queue.delayed_at()
         {
-            self.timed.remove(&delayed);
+            self.bytes -= queue_bytes(key);
+            if let Some(delayed) = queue.delayed_at() {
+                self.timed.remove(&delayed);
+            }
         }
     }
 
@@ -411,7 +497,8 @@ impl<T> WaitQueues<T> {
         let mut timed = 0;
         let mut bytes = 0;
         for (key, queue) in &self.keys {
-            assert!(!queue.is_empty(), "an empty queue of {key} was kept");
+            assert!(!queue.is_idle(), "an idle queue of {key} was kept");
+            bytes += queue_bytes(key);
             for ((start_ts, number), wait) in queue.iter() {
                 assert_eq!(*start_ts, wait.start_ts);
                 assert!(self.timed.contains_key(&(wait.until, *number)));
@@ -431,4 +518,8 @@ impl<T> WaitQueues<T> {
 
 fn waiter_bytes<T>(key: &Key, wait: &Wait<T>) -> usize {
     WAITER_BYTES + key.len() + wait.tag.len() + wait.payload_bytes
+}
+
+fn queue_bytes(key: &Key) -> usize {
+    QUEUE_BYTES + key.len()
 }

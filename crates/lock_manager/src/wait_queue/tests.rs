@@ -50,6 +50,7 @@ impl World {
             mode,
             shared: false,
             first_lock: true,
+            overtaken: false,
             since: now,
             until: now + Duration::from_secs(1),
             tag: Arc::from([]),
@@ -73,6 +74,21 @@ impl World {
     fn release(&mut self, start_ts: u64, name: &str) -> Effects<u64> {
         self.queues
             .release(self.time.now(), &released(start_ts, name))
+    }
+
+    fn acquire(&mut self, start_ts: u64, name: &str) {
+        let now = self.time.now();
+        let holder = || holder_at(start_ts, name);
+        drop(self.queues.acquired(now, &key(name), holder));
+    }
+
+    /// A request meets the lock of `holder`.
+    fn park_behind(&mut self, holder: u64, name: &str, start_ts: u64) {
+        let wait = self.wait(start_ts, WakeUpMode::Retry);
+        let now = self.time.now();
+        let holder = holder_at(holder, name);
+        let effects = self.queues.enqueue(now, &key(name), holder, wait);
+        assert!(effects.unwrap().detect.is_empty());
     }
 
     fn advance(&mut self, d: Duration) -> Effects<u64> {
@@ -282,6 +298,93 @@ fn who_waits_for_whom_can_be_told_up_to_a_size() {
     assert_eq!(world.queues.waits(size_of::<WaitFor>() + 1).len(), 1);
 }
 
+#[test]
+fn who_comes_back_and_finds_the_lock_taken_has_a_turn_the_next_time() {
+    let mut world = World::new(usize::MAX);
+    world.park("k", 10, WakeUpMode::Retry);
+    assert_eq!(woken(&world.release(5, "k").retry), [10]);
+    assert!(!world.queues.is_turn_of_others(&key("k"), 30.into()));
+    // Somebody else is first this time, and only this time.
+    world.acquire(30, "k");
+    world.park_behind(30, "k", 10);
+    assert!(!world.queues.is_turn_of_others(&key("k"), 40.into()));
+    assert_eq!(woken(&world.release(30, "k").retry), [10]);
+    assert!(world.queues.is_turn_of_others(&key("k"), 40.into()));
+    assert!(!world.queues.is_turn_of_others(&key("k"), 10.into()));
+    assert!(!world.queues.is_turn_of_others(&key("other"), 40.into()));
+    let wait = world.wait(40, WakeUpMode::Retry);
+    drop(world.queues.enqueue_behind(&key("k"), wait));
+    world.acquire(10, "k");
+    assert!(world.advance(DELAY).retry.is_empty(), "the lock is held");
+    assert_eq!(woken(&world.release(10, "k").retry), [40]);
+    assert!(!world.queues.is_turn_of_others(&key("k"), 50.into()));
+    assert!(world.advance(DELAY).retry.is_empty());
+    assert_eq!((world.queues.keys(), world.queues.bytes()), (0, 0));
+}
+
+#[test]
+fn a_turn_that_is_missed_or_given_up_is_that_of_the_next() {
+    for gives_up in [false, true] {
+        let mut world = World::new(usize::MAX);
+        world.park("k", 10, WakeUpMode::Retry);
+        drop(world.release(5, "k"));
+        world.acquire(30, "k");
+        world.park_behind(30, "k", 10);
+        drop(world.release(30, "k"));
+        for (start_ts, mode) in [(40, WakeUpMode::Resume), (50, WakeUpMode::Retry)] {
+            let mut wait = world.wait(start_ts, mode);
+            wait.first_lock = false;
+            let effects = world.queues.enqueue_behind(&key("k"), wait);
+            assert!(effects.detect.is_empty(), "nobody holds the lock");
+        }
+        assert_eq!(world.queues.waits(usize::MAX).len(), 2);
+        let effects = if gives_up {
+            let now = world.time.now();
+            let others = world.queues.give_up_turn(now, &key("k"), 50.into());
+            assert!(others.resume.is_empty(), "it was not its turn");
+            world.queues.give_up_turn(now, &key("k"), 10.into())
+        } else {
+            world.advance(DELAY)
+        };
+        assert_eq!(woken(&effects.resume), [40]);
+        assert!(!world.queues.is_turn_of_others(&key("k"), 60.into()));
+        world.acquire(40, "k");
+        assert_eq!(woken(&world.release(40, "k").retry), [50]);
+        drop(world.advance(DELAY));
+        assert_eq!((world.queues.keys(), world.queues.bytes()), (0, 0));
+    }
+}
+
+#[test]
+fn those_who_never_come_back_are_forgotten() {
+    let mut world = World::new(usize::MAX);
+    for start_ts in 10..100 {
+        world.park("k", start_ts, WakeUpMode::Retry);
+        assert_eq!(woken(&world.release(5, "k").retry), [start_ts]);
+    }
+    world.park("k", 10, WakeUpMode::Retry);
+    drop(world.release(5, "k"));
+    assert!(
+        !world.queues.is_turn_of_others(&key("k"), 1.into()),
+        "10 was woken too long ago"
+    );
+    drop(world.advance(DELAY));
+    assert_eq!((world.queues.keys(), world.queues.bytes()), (0, 0));
+}
+
+#[test]
+fn who_took_the_lock_ends_the_delay_of_those_behind() {
+    let mut world = World::new(usize::MAX);
+    for start_ts in [10, 20, 30] {
+        world.park("k", start_ts, WakeUpMode::Retry);
+    }
+    assert_eq!(woken(&world.release(5, "k").retry), [10]);
+    world.acquire(10, "k");
+    assert!(world.advance(DELAY).retry.is_empty());
+    assert_eq!(woken(&world.release(10, "k").retry), [20]);
+    assert_eq!(woken(&world.advance(DELAY).retry), [30]);
+}
+
 /// A step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
@@ -291,21 +394,26 @@ enum Step {
         resume: bool,
         shared: bool,
         timeout: u64,
+        /// It finds the key free, and waits only if it is the turn of others.
+        behind: bool,
     },
     Release(u8),
     Acquired(u8, u64),
+    GiveUp(u8, u64),
     Deadlock(u8, u64),
     Advance(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let park = (0..3_u8, 1..9_u64, any::<bool>(), any::<bool>(), 1..60_u64);
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let park = (0..3_u8, 1..9_u64, flags, 1..60_u64);
     prop_oneof![
-        4 => park.prop_map(|(key, start_ts, resume, shared, timeout)| Step::Park {
-            key, start_ts, resume, shared, timeout,
+        4 => park.prop_map(|(key, start_ts, (resume, shared, behind), timeout)| Step::Park {
+            key, start_ts, resume, shared, timeout, behind,
         }),
-        2 => (0..3_u8).prop_map(Step::Release),
-        1 => (0..3_u8, 10..15_u64).prop_map(|(key, ts)| Step::Acquired(key, ts)),
+        3 => (0..3_u8).prop_map(Step::Release),
+        1 => (0..3_u8, 1..15_u64).prop_map(|(key, ts)| Step::Acquired(key, ts)),
+        1 => (0..3_u8, 1..9_u64).prop_map(|(key, ts)| Step::GiveUp(key, ts)),
         1 => (0..3_u8, 1..9_u64).prop_map(|(key, ts)| Step::Deadlock(key, ts)),
         2 => (1..40_u64).prop_map(Step::Advance),
     ]
@@ -319,15 +427,29 @@ struct Row {
     start_ts: u64,
     resume: bool,
     shared: bool,
+    overtaken: bool,
     until: u64,
+}
+
+/// What is due some time after a release, as the model sees it.
+#[derive(Clone, Debug)]
+struct Delay {
+    key: u8,
+    at: u64,
+    /// Those with smaller ids were there.
+    below: u64,
+    wakes: bool,
+    resume_one: bool,
+    /// Start timestamps, and whether they were overtaken.
+    woken: Vec<(u64, bool)>,
 }
 
 /// A list that is searched from the start each time.
 #[derive(Default)]
 struct Model {
     rows: Vec<Row>,
-    /// Key, moment, ids below which it counts, and whether one is to be resumed.
-    delays: Vec<(u8, u64, u64, bool)>,
+    delays: Vec<Delay>,
+    held: BTreeSet<u8>,
     now: u64,
 }
 
@@ -342,7 +464,52 @@ impl Model {
             .map(|(at, _)| at)
     }
 
+    fn is_turn_of_others(&self, key: u8, start_ts: u64) -> bool {
+        let woken = self.delays.iter().filter(|delay| delay.key == key);
+        let entitled: Vec<_> = woken
+            .flat_map(|delay| &delay.woken)
+            .filter(|(_, overtaken)| *overtaken)
+            .map(|(of, _)| *of)
+            .collect();
+        !self.held.contains(&key) && !entitled.is_empty() && !entitled.contains(&start_ts)
+    }
+
+    fn park(&mut self, mut row: Row) {
+        for delay in self.delays.iter_mut().filter(|delay| delay.key == row.key) {
+            row.overtaken |= delay.woken.iter().any(|(of, _)| *of == row.start_ts);
+            delay.woken.retain(|(of, _)| *of != row.start_ts);
+        }
+        self.rows.push(row);
+    }
+
+    fn acquired(&mut self, key: u8, start_ts: u64) {
+        self.held.insert(key);
+        for delay in self.delays.iter_mut().filter(|delay| delay.key == key) {
+            delay.wakes = false;
+            delay.woken.retain(|(of, _)| *of != start_ts);
+        }
+        self.forget_delays();
+    }
+
+    fn give_up(&mut self, key: u8, start_ts: u64, next_id: u64) -> Vec<u64> {
+        let before = self.is_turn_of_others(key, u64::MAX);
+        for delay in self.delays.iter_mut().filter(|delay| delay.key == key) {
+            delay
+                .woken
+                .retain(|(of, overtaken)| *of != start_ts || !overtaken);
+        }
+        let after = self.is_turn_of_others(key, u64::MAX);
+        let woken = if before && !after {
+            self.release(key, next_id)
+        } else {
+            Vec::new()
+        };
+        self.forget_delays();
+        woken
+    }
+
     fn release(&mut self, key: u8, next_id: u64) -> Vec<u64> {
+        self.held.remove(&key);
         let mut popped: Vec<Row> = Vec::new();
         while let Some(at) = self.first(key) {
             let joins = |first: &Row| first.shared && self.rows[at].shared;
@@ -351,16 +518,26 @@ impl Model {
             }
             popped.push(self.rows.remove(at));
         }
-        let rest = self.rows.iter().filter(|row| row.key == key);
+        let mut rest = self.rows.iter().filter(|row| row.key == key).peekable();
         let resume_one = popped.iter().all(|row| !row.resume);
-        if rest.clone().count() > 0 && (resume_one || rest.clone().any(|row| !row.resume)) {
-            self.delays.retain(|(of, ..)| *of != key);
-            self.delays.push((
+        let wakes = rest.peek().is_some() && (resume_one || rest.any(|row| !row.resume));
+        let now_woken = popped.iter().filter(|row| !row.resume);
+        let now_woken: Vec<_> = now_woken.map(|row| (row.start_ts, row.overtaken)).collect();
+        if !popped.is_empty() && (wakes || !now_woken.is_empty()) {
+            let before = self.delays.iter().position(|delay| delay.key == key);
+            let before = before.map(|at| self.delays.remove(at).woken);
+            let mut woken = before.unwrap_or_default();
+            woken.extend(now_woken);
+            let too_many = woken.len().saturating_sub(key_queue::WOKEN_MAX);
+            drop(woken.drain(..too_many));
+            self.delays.push(Delay {
                 key,
-                self.now + DELAY.as_millis() as u64,
-                next_id,
+                at: self.now + DELAY.as_millis() as u64,
+                below: next_id,
+                wakes,
                 resume_one,
-            ));
+                woken,
+            });
         }
         self.forget_delays();
         popped.iter().map(|row| row.id).collect()
@@ -369,17 +546,17 @@ impl Model {
     fn forget_delays(&mut self) {
         let rows = &self.rows;
         self.delays
-            .retain(|(key, ..)| rows.iter().any(|row| row.key == *key));
+            .retain(|delay| !delay.woken.is_empty() || rows.iter().any(|row| row.key == delay.key));
     }
 
-    /// What happens at exactly `self.now`, delays and timeouts of one moment in the order of their numbers.
-    fn tick(&mut self) -> (BTreeSet<u64>, BTreeSet<u64>) {
+    /// What happens until `self.now`, delays and timeouts of one moment in the order of their numbers.
+    fn tick(&mut self, next_id: u64) -> (BTreeSet<u64>, BTreeSet<u64>) {
         let (mut woken, mut late) = (BTreeSet::new(), BTreeSet::new());
         loop {
             let timeout = self.rows.iter().filter(|row| row.until <= self.now);
             let timeout = timeout.map(|row| (row.until, row.id)).min();
-            let delay = self.delays.iter().filter(|delay| delay.1 <= self.now);
-            let delay = delay.map(|delay| (delay.1, delay.2)).min();
+            let delay = self.delays.iter().filter(|delay| delay.at <= self.now);
+            let delay = delay.map(|delay| (delay.at, delay.below)).min();
             match (timeout, delay) {
                 (None, None) => return (woken, late),
                 (Some(first), delay) if delay.is_none_or(|delay| first < delay) => {
@@ -387,12 +564,9 @@ impl Model {
                     late.insert(first.1);
                 }
                 (_, Some(first)) => {
-                    let at = self
-                        .delays
-                        .iter()
-                        .position(|d| (d.1, d.2) == first)
-                        .unwrap();
-                    woken.extend(self.wake_delayed(at));
+                    let is_first = |delay: &Delay| (delay.at, delay.below) == first;
+                    let at = self.delays.iter().position(is_first).unwrap();
+                    woken.extend(self.wake_delayed(at, next_id));
                 }
                 (Some(_), None) => unreachable!("taken above"),
             }
@@ -400,13 +574,19 @@ impl Model {
         }
     }
 
-    fn wake_delayed(&mut self, at: usize) -> Vec<u64> {
-        let (key, _, below, resume_one) = self.delays.remove(at);
-        let mut mine: Vec<_> = self.rows.iter().filter(|row| row.key == key).collect();
+    fn wake_delayed(&mut self, at: usize, next_id: u64) -> Vec<u64> {
+        let missed = self.is_turn_of_others(self.delays[at].key, u64::MAX);
+        let delay = self.delays.remove(at);
+        let mut mine: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|row| row.key == delay.key)
+            .collect();
         mine.sort_by_key(|row| (row.start_ts, row.id));
         let mut ids = Vec::new();
-        for row in mine.into_iter().filter(|row| row.id < below) {
-            match (row.resume, resume_one) {
+        let were_there = mine.into_iter().filter(|row| row.id < delay.below);
+        for row in were_there.filter(|_| delay.wakes) {
+            match (row.resume, delay.resume_one) {
                 (false, _) => ids.push(row.id),
                 (true, true) => {
                     ids.push(row.id);
@@ -416,6 +596,9 @@ impl Model {
             }
         }
         self.rows.retain(|row| !ids.contains(&row.id));
+        if missed {
+            ids.extend(self.release(delay.key, next_id));
+        }
         ids
     }
 }
@@ -424,7 +607,100 @@ fn ids(waiters: &[(Waiter<u64>, ReleasedLock)]) -> impl Iterator<Item = u64> + '
     waiters.iter().map(|(waiter, _)| waiter.wait.payload)
 }
 
+fn all_woken(effects: &Effects<u64>) -> BTreeSet<u64> {
+    ids(&effects.retry).chain(ids(&effects.resume)).collect()
+}
+
+/// One step in both worlds: who was woken, and whose time was over.
+fn both(
+    world: &mut World,
+    model: &mut Model,
+    next_id: &mut u64,
+    step: Step,
+) -> [(BTreeSet<u64>, BTreeSet<u64>); 2] {
+    *next_id += 1;
+    let id = *next_id;
+    let now = world.time.now();
+    let none = BTreeSet::new;
+    match step {
+        Step::Park {
+            key: k,
+            start_ts,
+            resume,
+            shared,
+            timeout,
+            behind,
+        } => {
+            let (name, key) = (k.to_string(), key(&k.to_string()));
+            let waits = !behind || model.is_turn_of_others(k, start_ts);
+            let turn = world.queues.is_turn_of_others(&key, start_ts.into());
+            assert_eq!(turn, model.is_turn_of_others(k, start_ts));
+            if waits {
+                let mode = if resume {
+                    WakeUpMode::Resume
+                } else {
+                    WakeUpMode::Retry
+                };
+                let mut wait = world.wait(start_ts, mode);
+                wait.shared = shared;
+                wait.first_lock = resume;
+                wait.until = wait.since + Duration::from_millis(timeout);
+                wait.payload = id;
+                if behind {
+                    drop(world.queues.enqueue_behind(&key, wait));
+                } else {
+                    model.held.insert(k);
+                    drop(world.enqueue(&name, wait));
+                }
+                model.park(Row {
+                    id,
+                    key: k,
+                    start_ts,
+                    resume,
+                    shared,
+                    overtaken: false,
+                    until: model.now + timeout,
+                });
+            }
+            [(none(), none()), (none(), none())]
+        }
+        Step::Release(k) => {
+            let effects = world.release(5, &k.to_string());
+            let expected = model.release(k, id).into_iter().collect();
+            [(all_woken(&effects), none()), (expected, none())]
+        }
+        Step::Acquired(k, ts) => {
+            world.acquire(ts, &k.to_string());
+            model.acquired(k, ts);
+            [(none(), none()), (none(), none())]
+        }
+        Step::GiveUp(k, ts) => {
+            let key = key(&k.to_string());
+            let effects = world.queues.give_up_turn(now, &key, ts.into());
+            let expected = model.give_up(k, ts, id).into_iter().collect();
+            [(all_woken(&effects), none()), (expected, none())]
+        }
+        Step::Deadlock(k, ts) => {
+            let (taken, _) = world.queues.take(&key(&k.to_string()), ts.into());
+            let got = taken.iter().map(|waiter| waiter.wait.payload).collect();
+            let gone = |row: &Row| row.key == k && row.start_ts == ts;
+            let expected = model.rows.iter().filter(|row| gone(row));
+            let expected = expected.map(|row| row.id).collect();
+            model.rows.retain(|row| !gone(row));
+            model.forget_delays();
+            [(got, none()), (expected, none())]
+        }
+        Step::Advance(ms) => {
+            let effects = world.advance(Duration::from_millis(ms));
+            model.now += ms;
+            let got = (all_woken(&effects), late(&effects).into_iter().collect());
+            [got, model.tick(id)]
+        }
+    }
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
     /// Whatever happens in which order, each waiter leaves once, at the moment and for the reason of the model.
     #[test]
     fn histories_agree_with_a_list(steps in proptest::collection::vec(step(), 1..80)) {
@@ -432,50 +708,16 @@ proptest! {
         let mut model = Model::default();
         let mut next_id = 0;
         for step in steps {
-            match step {
-                Step::Park { key: k, start_ts, resume, shared, timeout } => {
-                    let mode = if resume { WakeUpMode::Resume } else { WakeUpMode::Retry };
-                    let mut wait = world.wait(start_ts, mode);
-                    wait.shared = shared;
-                    wait.first_lock = resume;
-                    wait.until = wait.since + Duration::from_millis(timeout);
-                    next_id += 1;
-                    wait.payload = next_id;
-                    drop(world.enqueue(&k.to_string(), wait));
-                    let until = model.now + timeout;
-                    model.rows.push(Row { id: next_id, key: k, start_ts, resume, shared, until });
-                }
-                Step::Release(k) => {
-                    let effects = world.release(5, &k.to_string());
-                    let got: BTreeSet<_> = ids(&effects.retry).chain(ids(&effects.resume)).collect();
-                    next_id += 1;
-                    let expected: BTreeSet<_> = model.release(k, next_id).into_iter().collect();
-                    prop_assert_eq!(got, expected);
-                }
-                Step::Acquired(k, ts) => {
-                    let (now, name) = (world.time.now(), k.to_string());
-                    drop(world.queues.acquired(now, &key(&name), || holder_at(ts, &name)));
-                }
-                Step::Deadlock(k, ts) => {
-                    let (taken, _) = world.queues.take(&key(&k.to_string()), ts.into());
-                    let got: BTreeSet<_> = taken.iter().map(|waiter| waiter.wait.payload).collect();
-                    let gone = model.rows.iter().filter(|row| row.key == k && row.start_ts == ts);
-                    let expected: BTreeSet<_> = gone.map(|row| row.id).collect();
-                    model.rows.retain(|row| !(row.key == k && row.start_ts == ts));
-                    model.forget_delays();
-                    prop_assert_eq!(got, expected);
-                }
-                Step::Advance(ms) => {
-                    let effects = world.advance(Duration::from_millis(ms));
-                    model.now += ms;
-                    let (woken, out) = model.tick();
-                    let got: BTreeSet<_> = ids(&effects.retry).chain(ids(&effects.resume)).collect();
-                    prop_assert_eq!(got, woken);
-                    prop_assert_eq!(late(&effects).into_iter().collect::<BTreeSet<_>>(), out);
-                }
-            }
+            let [got, expected] = both(&mut world, &mut model, &mut next_id, step);
+            prop_assert_eq!(got, expected);
             world.queues.check_invariants();
             prop_assert_eq!(world.queues.len(), model.rows.len());
         }
+        // Each turn that is missed wakes one more.
+        for _ in 0..=model.rows.len() + 1 {
+            drop(world.advance(Duration::from_secs(60)));
+        }
+        prop_assert_eq!((world.queues.keys(), world.queues.bytes()), (0, 0));
+        prop_assert_eq!(world.queues.next_deadline(), None);
     }
 }

@@ -12,7 +12,9 @@
 //!    leave the others asleep. It passes the wake-up on, as if it had released the lock.
 //! 5. A request leaves the queue once: by a release, by the timer, or because the detector found a deadlock. Whoever
 //!    takes it out has its only answer in hand.
-//! 6. A lock in memory is there when the table has it; a lock that is written when the write is applied, or, with
+//! 6. One that was woken to try again and was overtaken has a turn the next time: a request that finds the key free and
+//!    is willing to wait queues behind it, as if the key were locked.
+//! 7. A lock in memory is there when the table has it; a lock that is written when the write is applied, or, with
 //!    pipelined answers, as far as its client is concerned when the write is under way. Then the latches are held on.
 //!
 //! Must never: hold a lock across an await, lose a wake-up, or answer twice.
@@ -39,7 +41,7 @@ use super::commands::{
 };
 use super::latch_guard::LatchGuard;
 use super::lock_waits::{LockAnswer, PARKED_BYTES, Parked, tag};
-use super::scheduler::{Scheduler, task_options};
+use super::scheduler::{Scheduler, is_small, task_options};
 use crate::deadline::Deadline;
 use crate::txn::actions::acquire_pessimistic_lock::KeyLocked;
 use crate::{Error, Result};
@@ -95,7 +97,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let options = task_options(&request.ctx, request.start_ts.into_inner());
         let this = self.clone();
         let started = self.shared.clock.now();
-        let place = Place::new(self.is_small(request.keys.len(), bytes));
+        let place = Place::new(is_small(request.keys.len(), bytes));
         let here = place.clone();
         let attempt = Attempt {
             request,
@@ -156,8 +158,13 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             }
         };
         let left = match decided {
-            LockDecision::Granted(granted) => self.grant(attempt, granted, snapshot).await,
+            LockDecision::Granted(granted) => match self.queue_behind(attempt, &granted) {
+                Some(attempt) => self.grant(attempt, granted, snapshot).await,
+                // Whoever has the turn takes the key, or passes it on.
+                None => Left::Locked,
+            },
             LockDecision::Blocked(key, lock) => {
+                self.give_up_turns(&attempt, &key);
                 self.block(attempt, &key, lock);
                 Left::Locked
             }
@@ -352,7 +359,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
     /// Lets those who wait for `key` know who holds it now.
     fn tell_holder(&self, key: &Key, lock: LockValue) {
         let waits = &self.shared.waits;
-        if waits.len() == 0 {
+        if waits.is_quiet() {
             return;
         }
         let now = self.shared.clock.now();
@@ -361,44 +368,71 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         self.act_without_resumes(effects);
     }
 
+    /// Puts a request that could have its locks in the queue of a key where others have the turn. Given back when there
+    /// is no such key, or it is not willing to wait.
+    fn queue_behind(&self, attempt: Attempt, granted: &Granted) -> Option<Attempt> {
+        let waits = &self.shared.waits;
+        let locks_nothing = granted.locks.is_empty() && granted.modifies.is_empty();
+        if waits.is_quiet() || locks_nothing {
+            return Some(attempt);
+        }
+        let now = self.shared.clock.now();
+        let Some(times) = self.waits_until(&attempt, now) else {
+            return Some(attempt);
+        };
+        let start_ts = attempt.request.start_ts;
+        let mut unparked = Some(attempt);
+        // Under one lock of the queues: a turn that ended in between would wake nobody.
+        let behind = waits.with(|queues| {
+            let mut keys = unparked.as_ref()?.request.keys.iter();
+            let taken = keys.find(|locked| queues.is_turn_of_others(&locked.key, start_ts))?;
+            let key = taken.key.clone();
+            Some(queues.enqueue_behind(&key, wait_of(unparked.take()?, times)))
+        });
+        if let Some(effects) = behind {
+            self.arm();
+            self.act_without_resumes(effects);
+        }
+        unparked
+    }
+
+    /// Since when and until when a request waits that has to; `None` when it does not.
+    fn waits_until(&self, attempt: &Attempt, now: Instant) -> Option<(Instant, Instant)> {
+        let times = attempt.waiting.or_else(|| {
+            let timeout = self.shared.waits.timeout(attempt.request.wait_timeout)?;
+            let until = now + timeout;
+            Some((now, attempt.deadline.at().map_or(until, |at| until.min(at))))
+        });
+        times.filter(|(_, until)| *until > now)
+    }
+
+    /// A request that waits for `key` is not going to take the others that it asked for now.
+    fn give_up_turns(&self, attempt: &Attempt, key: &Key) {
+        let waits = &self.shared.waits;
+        let request = &attempt.request;
+        if waits.is_quiet() || request.keys.len() == 1 {
+            return;
+        }
+        let now = self.shared.clock.now();
+        for other in request.keys.iter().map(|locked| &locked.key) {
+            if other != key {
+                let effects =
+                    waits.with(|queues| queues.give_up_turn(now, other, request.start_ts));
+                self.act_and_resume(effects);
+            }
+        }
+    }
+
     /// The request waits for `key`, or is told why it does not.
     fn block(&self, attempt: Attempt, key: &Key, lock: LockValue) {
         let waits = &self.shared.waits;
         let now = self.shared.clock.now();
-        let until = attempt.waiting.or_else(|| {
-            let timeout = waits.timeout(attempt.request.wait_timeout)?;
-            let until = now + timeout;
-            Some((now, attempt.deadline.at().map_or(until, |at| until.min(at))))
-        });
-        let Some((since, until)) = until.filter(|(_, until)| *until > now) else {
+        let Some(times) = self.waits_until(&attempt, now) else {
             drop(attempt.answer.send(Err(key_is_locked(lock, key).into())));
             return;
         };
         let holder = Holder::new(lock, key.to_raw().unwrap_or_default());
-        let request = match attempt.request.mode {
-            WakeUpMode::Retry => attempt.request.primary,
-            WakeUpMode::Resume => attempt
-                .request
-                .to_wire()
-                .write_to_bytes()
-                .unwrap_or_default(),
-        };
-        let wait = Wait {
-            start_ts: attempt.request.start_ts,
-            mode: attempt.request.mode,
-            shared: attempt.request.shared,
-            first_lock: attempt.request.is_first_lock,
-            since,
-            until,
-            tag: tag(attempt.request.ctx.get_resource_group_tag()),
-            payload_bytes: PARKED_BYTES + request.len(),
-            payload: Parked {
-                answer: attempt.answer,
-                request: request.into_boxed_slice(),
-                deadline: attempt.deadline,
-                tracker: attempt.tracker,
-            },
-        };
+        let wait = wait_of(attempt, times);
         match waits.with(|queues| queues.enqueue(now, key, holder, wait)) {
             Ok(effects) => {
                 self.arm();
@@ -410,6 +444,32 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 drop(wait.payload.answer.send(Err(error.into())));
             }
         }
+    }
+}
+
+/// A request as it waits.
+fn wait_of(attempt: Attempt, (since, until): (Instant, Instant)) -> Wait<Parked> {
+    let request = attempt.request;
+    let message = match request.mode {
+        WakeUpMode::Retry => request.primary,
+        WakeUpMode::Resume => request.to_wire().write_to_bytes().unwrap_or_default(),
+    };
+    Wait {
+        start_ts: request.start_ts,
+        mode: request.mode,
+        shared: request.shared,
+        first_lock: request.is_first_lock,
+        overtaken: false,
+        since,
+        until,
+        tag: tag(request.ctx.get_resource_group_tag()),
+        payload_bytes: PARKED_BYTES + message.len(),
+        payload: Parked {
+            answer: attempt.answer,
+            request: message.into_boxed_slice(),
+            deadline: attempt.deadline,
+            tracker: attempt.tracker,
+        },
     }
 }
 

@@ -87,11 +87,16 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             self.shared.txn_status.insert(start_ts, commit_ts);
         }
         drop(memory_locks);
-        self.wake_waiters(&mut guard, &released);
+        let woke = self.wake_waiters(&mut guard, &released);
         drop(guard);
         let ended = self.shared.clock.now();
         self.shared.service.record(ended, ended - before_snapshot);
         self.observe(kind, started);
+        if woke {
+            // Who is answered where it is polled hears of its release before those it has woken, is back with its next
+            // transaction first, and keeps them waiting for ever. From the pool they hear in the order of the answers.
+            place.enter_pool().await;
+        }
         Ok(output)
     }
 

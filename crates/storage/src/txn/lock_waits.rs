@@ -43,8 +43,8 @@ struct State {
 /// The waiting requests of a store.
 pub(super) struct LockWaits {
     state: Mutex<State>,
-    /// How many there are; may be looked at without the lock.
-    len: AtomicUsize,
+    /// For how many keys somebody waits or is expected back; may be looked at without the lock.
+    keys: AtomicUsize,
     wait_timeout_ms: AtomicU64,
     pipelined: AtomicBool,
     in_memory: AtomicBool,
@@ -67,7 +67,7 @@ impl LockWaits {
                 queues: WaitQueues::new(limits(config)),
                 armed: None,
             }),
-            len: AtomicUsize::new(0),
+            keys: AtomicUsize::new(0),
             wait_timeout_ms: AtomicU64::new(0),
             pipelined: AtomicBool::new(false),
             in_memory: AtomicBool::new(false),
@@ -109,16 +109,17 @@ impl LockWaits {
         Some(Duration::from_millis(millis))
     }
 
-    /// Waiting requests. A release under a latch sees every request that was parked under it before.
-    pub(super) fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
+    /// Whether nobody waits, nor is expected back. A release under a latch sees every request that was parked under it
+    /// before.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.keys.load(Ordering::Acquire) == 0
     }
 
     /// Does something with the queues.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut WaitQueues<Parked>) -> T) -> T {
         let mut state = self.state.lock();
         let outcome = act(&mut state.queues);
-        self.len.store(state.queues.len(), Ordering::Release);
+        self.keys.store(state.queues.keys(), Ordering::Release);
         outcome
     }
 

@@ -54,6 +54,11 @@ use crate::{Config, Error, Result, metrics};
 const KEYS_AT_ONCE: usize = 16;
 const BYTES_AT_ONCE: usize = 4096;
 
+/// Whether a command is tried where its caller polls it.
+pub(super) fn is_small(keys: usize, bytes: usize) -> bool {
+    keys <= KEYS_AT_ONCE && bytes <= BYTES_AT_ONCE
+}
+
 /// A task that was started: in the pool, or where its caller polls it.
 pub(super) type Started<Fut, T> = Either<Pooled<T>, Carried<Fut, T>>;
 
@@ -226,7 +231,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let started = command.validate(&self.shared.limits).and_then(|()| {
             let keys = command.keys();
             let bytes = command.write_bytes();
-            let place = Place::new(self.is_small(keys.len(), bytes) && !command.flashback());
+            let place = Place::new(is_small(keys.len(), bytes) && !command.flashback());
             let options = task_options(command.context(), command.task_id());
             let envelope = Envelope {
                 deadline,
@@ -343,13 +348,6 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let hold = self.shared.flow.reserve(kind, bytes, deadline);
         admission.hold = hold.inspect_err(refused)?;
         Ok(admission)
-    }
-
-    /// Whether a command is tried where its caller polls it. Not while anybody waits for a lock: whoever releases one
-    /// there has its answer before the one it wakes has heard of it, would be back with its next transaction first, and
-    /// keep the others waiting for ever. From the pool both hear in the order in which they were told.
-    pub(super) fn is_small(&self, keys: usize, bytes: usize) -> bool {
-        keys <= KEYS_AT_ONCE && bytes <= BYTES_AT_ONCE && self.shared.waits.len() == 0
     }
 
     /// Runs `task` in the pool from now on, or where its caller polls it.

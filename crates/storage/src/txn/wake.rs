@@ -26,10 +26,10 @@ type Resumed = VecDeque<(Waiter<Parked>, ReleasedLock)>;
 
 impl<E: Engine, L: LockManager> Scheduler<E, L> {
     /// Wakes those who wait for the locks that a write has removed. The latches of the locks are held by `guard`,
-    /// and go over to those who are resumed.
-    pub(super) fn wake_waiters(&self, guard: &mut LatchGuard, released: &[ReleasedLock]) {
-        if released.is_empty() || self.shared.waits.len() == 0 {
-            return;
+    /// and go over to those who are resumed. Says whether anybody may have been woken.
+    pub(super) fn wake_waiters(&self, guard: &mut LatchGuard, released: &[ReleasedLock]) -> bool {
+        if released.is_empty() || self.shared.waits.is_quiet() {
+            return false;
         }
         let mut groups: Vec<(LatchGuard, Resumed)> = Vec::new();
         for lock in released {
@@ -52,6 +52,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             self.spawn_resumes(async move { this.resume(part, resumed).await });
         }
         self.arm();
+        true
     }
 
     /// Tells the queues of a release, and acts; those who are to be resumed are given back.
@@ -152,6 +153,13 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         resume.into()
     }
 
+    /// Where nobody holds the latches of those who are to be resumed.
+    pub(super) fn act_and_resume(&self, effects: Effects<Parked>) {
+        let resumed = self.act(effects);
+        self.resume_later(resumed);
+        self.arm();
+    }
+
     pub(super) fn act_without_resumes(&self, effects: Effects<Parked>) {
         let resumed = self.act(effects);
         assert!(
@@ -185,9 +193,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 let this = Scheduler { shared };
                 let now = this.shared.clock.now();
                 let effects = this.shared.waits.fire(at, now);
-                let resumed = this.act(effects);
-                this.resume_later(resumed);
-                this.arm();
+                this.act_and_resume(effects);
             }
         };
         drop(self.shared.waits.spawner.spawn(work));

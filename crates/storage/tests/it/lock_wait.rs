@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::{Either, LocalBoxFuture, join_all, select};
+use futures::future::{BoxFuture, Either, LocalBoxFuture, join_all, select};
 use kvproto::kvrpcpb::{self, Op, PessimisticLockWakeUpMode};
 use online_config::{ReadableDuration, ReadableSize};
 use storage::{AcquirePessimisticLock, Error, PessimisticLocked, PessimisticRollback, Result};
@@ -328,6 +328,146 @@ fn trap_27_a_wake_up_inherits_the_latches() {
         world.run(give_back(&world, 20, b"k")).unwrap();
         assert_idle(&world);
     }
+}
+
+/// Whoever is woken to try again is one request away from the lock, and so is the next transaction of the one who
+/// released it: the one that hears first is there first.
+#[test]
+fn who_is_woken_hears_of_it_before_the_one_who_released() {
+    for seed in 0..20 {
+        let world = World::new(seed);
+        set(&world, FOR_EVER, seed % 2 == 0);
+        let held = acquire(&world, lock_request(&world, 10, b"k", false));
+        world.run(held).unwrap();
+        let mut waiting = acquire(&world, lock_request(&world, 20, b"k", false)).boxed();
+        assert!((&mut waiting).now_or_never().is_none());
+        world.stepper.run_until_stalled();
+        let mut release = give_back(&world, 10, b"k").boxed();
+        let woken = loop {
+            let released = (&mut release).now_or_never();
+            assert!(released.is_none(), "seed {seed}: answered first");
+            if let Some(woken) = (&mut waiting).now_or_never() {
+                break woken;
+            }
+            assert!(world.stepper.step(), "seed {seed}: nobody was woken");
+        };
+        assert!(is_conflict(&woken), "seed {seed}: {woken:?}");
+        world.run(release).unwrap();
+        assert_idle(&world);
+    }
+}
+
+/// The worst that can happen to clients that are woken to try again: the one who released the lock is always back with
+/// its next transaction before them.
+#[test]
+fn who_releases_and_is_back_first_does_not_keep_others_waiting() {
+    const CLIENTS: usize = 8;
+    const ROUNDS: usize = 200;
+    struct Client {
+        start: u64,
+        /// In which round it asked first.
+        since: usize,
+        asked: Option<BoxFuture<'static, Result<PessimisticLocked>>>,
+    }
+    for in_memory in [true, false] {
+        let world = World::new(1);
+        set(&world, FOR_EVER, in_memory);
+        let mut last_ts = 10;
+        let ask = |start| {
+            let asked = world.start(acquire(&world, lock_request(&world, start, b"k", false)));
+            world.stepper.run_until_stalled();
+            asked
+        };
+        let mut next_client = |since| {
+            last_ts += 10;
+            Client {
+                start: last_ts,
+                since,
+                asked: Some(ask(last_ts)),
+            }
+        };
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| next_client(0)).collect();
+        let (mut longest, mut had) = (0, 0);
+        for round in 1..ROUNDS {
+            let mut holder = None;
+            // Those who were woken come one after the other, and only now.
+            for (number, client) in clients.iter_mut().enumerate() {
+                match client.asked.as_mut().and_then(|asked| asked.now_or_never()) {
+                    Some(Ok(_)) => assert_eq!(holder.replace(number), None, "two hold the lock"),
+                    Some(outcome) => {
+                        assert!(is_conflict(&outcome), "{outcome:?}");
+                        client.asked = None;
+                    }
+                    None => {}
+                }
+            }
+            for client in clients.iter_mut().filter(|client| client.asked.is_none()) {
+                client.asked = Some(ask(client.start));
+            }
+            if let Some(number) = holder {
+                had += 1;
+                longest = longest.max(round - clients[number].since);
+                world
+                    .run(give_back(&world, clients[number].start, b"k"))
+                    .unwrap();
+                clients[number] = next_client(round);
+            }
+        }
+        let oldest = clients.iter().map(|client| client.since).min().unwrap();
+        longest = longest.max(ROUNDS - oldest);
+        assert!(
+            had >= ROUNDS / 3,
+            "the lock was idle: {had} turns in {ROUNDS} rounds"
+        );
+        assert!(
+            longest <= 4 * CLIENTS,
+            "somebody waited for {longest} rounds"
+        );
+    }
+}
+
+/// Whoever has the turn at one key and must wait for another does not keep those from the first who could have it.
+#[test]
+fn a_turn_is_given_up_by_one_that_waits_elsewhere() {
+    let world = World::new(1);
+    set(&world, FOR_EVER, true);
+    let ask = |req| {
+        let asked = world.start(acquire(&world, req));
+        world.stepper.run_until_stalled();
+        asked
+    };
+    let must_retry = |asked: BoxFuture<'static, Result<PessimisticLocked>>| {
+        world.stepper.run_until_stalled();
+        assert!(is_conflict(&asked.now_or_never().unwrap()));
+    };
+    let one = |start, key: &[u8]| lock_request(&world, start, key, false);
+    let both = || {
+        let mut req = one(20, b"a");
+        let mut second = req.get_mutations()[0].clone();
+        second.set_key(b"b".to_vec());
+        req.mut_mutations().push(second);
+        req
+    };
+    // 20 is woken for b twice, and overtaken by 30 in between.
+    for (holder, next) in [(10, 30), (30, 40)] {
+        world.run(acquire(&world, one(holder, b"b"))).unwrap();
+        let waiting = ask(both());
+        world.run(give_back(&world, holder, b"b")).unwrap();
+        must_retry(waiting);
+        if next == 30 {
+            continue;
+        }
+        let mut behind = ask(one(next, b"b"));
+        assert!((&mut behind).now_or_never().is_none(), "it is 20's turn");
+        world.run(acquire(&world, one(5, b"a"))).unwrap();
+        let elsewhere = ask(both());
+        must_retry(behind);
+        world.run(acquire(&world, one(next, b"b"))).unwrap();
+        world.run(give_back(&world, next, b"b")).unwrap();
+        world.run(give_back(&world, 5, b"a")).unwrap();
+        must_retry(elsewhere);
+    }
+    assert_idle(&world);
 }
 
 /// Fail points belong to the whole process, so `cargo xtask test` runs these by themselves.
