@@ -1,6 +1,7 @@
 //! The fate of a transaction, asked on its primary key by somebody who met one of its locks.
 //! Must never: roll back an async-commit primary unless told to fall back, or a lock that is still alive.
 
+use concurrency_manager::ConcurrencyManager;
 use kv::Snapshot;
 use mvcc::{Error, MvccTxn, Result, SnapshotReader, TxnCommitRecord};
 use txn_types::{Key, Lock, LockValue, TimeStamp, WriteType};
@@ -72,9 +73,10 @@ pub fn check_with_lock<S: Snapshot>(
     key: &Key,
     lock: Lock,
     query: &StatusQuery,
+    concurrency_manager: &ConcurrencyManager,
 ) -> Result<TxnStatus> {
     if query.verify_is_primary && !key.is_encoded_from(&lock.primary) {
-        return check_wrong_primary(txn, reader, key, lock, query);
+        return check_wrong_primary(txn, reader, key, lock, query, concurrency_manager);
     }
     if lock.use_async_commit && !query.force_sync_commit {
         // Its fate lies with its secondaries: neither roll back nor push.
@@ -97,7 +99,8 @@ pub fn check_with_lock<S: Snapshot>(
             txn.unlock(key.clone(), lock.ts, None);
             return Ok(TxnStatus::PessimisticRollBack);
         }
-        rollback_lock(txn, reader, key, &lock, Collapse::Yes)?;
+        let collapse = Collapse::Yes;
+        rollback_lock(txn, reader, key, &lock, collapse, concurrency_manager)?;
         return Ok(TxnStatus::TtlExpire);
     }
     Ok(push_min_commit_ts(txn, key, lock, query))
@@ -110,9 +113,10 @@ pub fn check_without_lock<S: Snapshot>(
     key: &Key,
     found: Option<LockValue>,
     query: &StatusQuery,
+    concurrency_manager: &ConcurrencyManager,
 ) -> Result<TxnStatus> {
-    let resolving = query.resolving_pessimistic_lock;
-    rollback_missing_lock(txn, reader, key, found, query.missing_lock, resolving).map(Into::into)
+    let how = (query.missing_lock, query.resolving_pessimistic_lock);
+    rollback_missing_lock(txn, reader, key, found, how, concurrency_manager).map(Into::into)
 }
 
 /// Row a: the transaction's lock says that its primary is another key.
@@ -122,6 +126,7 @@ fn check_wrong_primary<S: Snapshot>(
     key: &Key,
     lock: Lock,
     query: &StatusQuery,
+    concurrency_manager: &ConcurrencyManager,
 ) -> Result<TxnStatus> {
     if query.resolving_pessimistic_lock || !lock.is_pessimistic() {
         return Err(Error::PrimaryMismatch(Box::new(
@@ -131,7 +136,7 @@ fn check_wrong_primary<S: Snapshot>(
     // The caller met a prewritten lock, so the transaction's primary is settled and this pessimistic lock is a
     // leftover from before it was moved: records decide, and the leftover goes.
     let start_ts = lock.ts;
-    let status = check_without_lock(txn, reader, key, None, query)?;
+    let status = check_without_lock(txn, reader, key, None, query, concurrency_manager)?;
     txn.unlock(key.clone(), start_ts, None);
     Ok(status)
 }

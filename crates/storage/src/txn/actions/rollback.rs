@@ -9,12 +9,18 @@
 //! fence remembers the next newer version: garbage collection is not ordered with this rewrite, so on a replica that
 //! has collected the record the rewrite brings it back, and the fence tells readers not to believe it.
 //!
+//! A record says where the newest data version below it is, so that readers of a key on which many transactions were
+//! rolled back need not walk over all of them, nor over what collapsing left of them ([`Below`]).
+//!
 //! Must never: overwrite a commit record of another transaction with a rollback record, or roll back a transaction
 //! that has committed.
 
+use concurrency_manager::ConcurrencyManager;
 use kv::Snapshot;
 use mvcc::{Error, MvccTxn, OverlappedWrite, Result, SnapshotReader, TxnCommitRecord};
-use txn_types::{Key, Lock, LockType, LockValue, Protected, TimeStamp, Write, WriteType};
+use txn_types::{
+    Key, LastChange, Lock, LockType, LockValue, Protected, TimeStamp, Write, WriteType,
+};
 
 use super::{current_lock, key_is_locked, raw_key};
 
@@ -25,6 +31,57 @@ pub enum Collapse {
     Yes,
     /// They stay.
     No,
+}
+
+/// Whether the newest version below the record of a rollback stays what it is now. Then the record names it.
+///
+/// It does if no transaction can commit between the two any more:
+/// 1. No other transaction holds the key now. One that does may have its commit timestamp already.
+/// 2. One that comes later and chooses its commit timestamp here chooses it above the largest timestamp that was read,
+///    which is raised to that of the record while the latch of the key is held.
+/// 3. One that comes later and asks for its commit timestamp does so after its prewrite, hence after the timestamp of
+///    the record was given out. (Most find the record, which is newer than their start, and fail.)
+#[derive(Clone, Copy)]
+pub enum Below<'a> {
+    /// It does, once the largest timestamp that was read is raised here.
+    Stays(&'a ConcurrencyManager),
+    /// Nobody knows.
+    MayChange,
+}
+
+impl Below<'_> {
+    /// What a record of `key` at `start_ts` can tell, `previous` being the next one below.
+    fn last_change<S: Snapshot>(
+        self,
+        reader: &mut SnapshotReader<S>,
+        (key, start_ts): (&Key, TimeStamp),
+        previous: Option<&(TimeStamp, Write)>,
+    ) -> Result<LastChange> {
+        let Below::Stays(concurrency_manager) = self else {
+            return Ok(LastChange::Unknown);
+        };
+        // A timestamp from the future is not believed, and the rollback needs no pointer.
+        let raised = concurrency_manager.update_max_ts(start_ts, "rollback");
+        let Some((ts, write)) = previous else {
+            return Ok(raised.map_or(LastChange::Unknown, |()| LastChange::NotExist));
+        };
+        let is_fenced = write.gc_fence.is_some_and(|fence| !fence.is_zero());
+        if raised.is_err() || is_fenced {
+            return Ok(LastChange::Unknown);
+        }
+        let known = write.last_change_seen_from_above(*ts);
+        if known != LastChange::Unknown {
+            return Ok(known);
+        }
+        // The record below knew nothing, so one of them has to walk.
+        let found = reader.get_write(key, *ts)?;
+        Ok(
+            found.map_or(LastChange::Unknown, |(ts, _)| LastChange::Exist {
+                ts,
+                versions: 2,
+            }),
+        )
+    }
 }
 
 /// What to do about a transaction that has neither lock nor record on the key.
@@ -60,6 +117,7 @@ pub fn rollback_lock<S: Snapshot>(
     key: &Key,
     lock: &Lock,
     collapse: Collapse,
+    concurrency_manager: &ConcurrencyManager,
 ) -> Result<()> {
     let overlapped = match reader.get_txn_commit_record(key)? {
         TxnCommitRecord::SingleRecord { write, .. } if write.write_type != WriteType::Rollback => {
@@ -79,10 +137,9 @@ pub fn rollback_lock<S: Snapshot>(
         txn.delete_value(key.clone(), lock.ts);
     }
     let protected = key.is_encoded_from(&lock.primary) || lock.generation > 0;
-    put_rollback_record(txn, key, lock.ts, protected.into(), overlapped);
-    if collapse == Collapse::Yes {
-        collapse_previous(txn, reader, key, lock.ts)?;
-    }
+    let record = (lock.ts, protected.into(), overlapped);
+    let below = Below::Stays(concurrency_manager);
+    leave_record(txn, reader, key, record, collapse, below)?;
     txn.unlock(key.clone(), lock.ts, None);
     Ok(())
 }
@@ -106,10 +163,8 @@ fn rollback_shared_member<S: Snapshot>(
         }
         TxnCommitRecord::SingleRecord { .. } | TxnCommitRecord::OverlappedRollback { .. } => {}
         TxnCommitRecord::None { overlapped } => {
-            put_rollback_record(txn, key, start_ts, Protected::No, overlapped);
-            if collapse == Collapse::Yes {
-                collapse_previous(txn, reader, key, start_ts)?;
-            }
+            let record = (start_ts, Protected::No, overlapped);
+            leave_record(txn, reader, key, record, collapse, Below::MayChange)?;
         }
     }
     locks.remove(start_ts);
@@ -118,13 +173,14 @@ fn rollback_shared_member<S: Snapshot>(
 }
 
 /// Decides the fate of the transaction on a key where it holds no lock. `found` is another transaction's lock there.
+/// `concurrency_manager` is that of the store: see [`Below`].
 pub fn rollback_missing_lock<S: Snapshot>(
     txn: &mut MvccTxn,
     reader: &mut SnapshotReader<S>,
     key: &Key,
     found: Option<LockValue>,
-    action: MissingLockAction,
-    resolving_pessimistic_lock: bool,
+    (action, resolving_pessimistic_lock): (MissingLockAction, bool),
+    concurrency_manager: &ConcurrencyManager,
 ) -> Result<MissingLockStatus> {
     let start_ts = txn.start_ts;
     let overlapped = match reader.get_txn_commit_record(key)? {
@@ -149,14 +205,22 @@ pub fn rollback_missing_lock<S: Snapshot>(
         MissingLockAction::ProtectedRollback => Protected::Yes,
         MissingLockAction::Rollback => Protected::No,
     };
-    match (protected, found) {
-        (Protected::No, _) => collapse_previous(txn, reader, key, start_ts)?,
-        (Protected::Yes, Some(LockValue::Exclusive(lock))) if overlapped.is_none() => {
-            remember_under_lock(txn, key, lock, start_ts);
-        }
-        (Protected::Yes, _) => {}
+    let below = match &found {
+        None => Below::Stays(concurrency_manager),
+        Some(_) => Below::MayChange,
+    };
+    let collapse = match protected {
+        Protected::No => Collapse::Yes,
+        Protected::Yes => Collapse::No,
+    };
+    if protected == Protected::Yes
+        && overlapped.is_none()
+        && let Some(LockValue::Exclusive(lock)) = found
+    {
+        remember_under_lock(txn, key, lock, start_ts);
     }
-    put_rollback_record(txn, key, start_ts, protected, overlapped);
+    let record = (start_ts, protected, overlapped);
+    leave_record(txn, reader, key, record, collapse, below)?;
     Ok(MissingLockStatus::RollbackWritten)
 }
 
@@ -166,12 +230,14 @@ pub fn rollback_pessimistic_secondary<S: Snapshot>(
     txn: &mut MvccTxn,
     reader: &mut SnapshotReader<S>,
     key: &Key,
+    concurrency_manager: &ConcurrencyManager,
 ) -> Result<MissingLockStatus> {
     let start_ts = txn.start_ts;
     let status = match reader.get_txn_commit_record(key)? {
         TxnCommitRecord::None { overlapped } => {
-            collapse_previous(txn, reader, key, start_ts)?;
-            put_rollback_record(txn, key, start_ts, Protected::Yes, overlapped);
+            let record = (start_ts, Protected::Yes, overlapped);
+            let below = Below::Stays(concurrency_manager);
+            leave_record(txn, reader, key, record, Collapse::Yes, below)?;
             MissingLockStatus::RollbackWritten
         }
         // A stale request locked the key again after the transaction had ended.
@@ -193,6 +259,7 @@ pub fn rollback_key<S: Snapshot>(
     key: &Key,
     current_ts: TimeStamp,
     (action, collapse): (MissingLockAction, Collapse),
+    concurrency_manager: &ConcurrencyManager,
 ) -> Result<MissingLockStatus> {
     let start_ts = txn.start_ts;
     let found = current_lock(txn, reader, key)?;
@@ -205,7 +272,7 @@ pub fn rollback_key<S: Snapshot>(
             if alive(&lock) {
                 return Err(key_is_locked(lock, key));
             }
-            rollback_lock(txn, reader, key, &lock, collapse)?;
+            rollback_lock(txn, reader, key, &lock, collapse, concurrency_manager)?;
             Ok(MissingLockStatus::RollbackWritten)
         }
         Some(LockValue::Shared(locks)) if locks.contains(start_ts) => {
@@ -215,41 +282,44 @@ pub fn rollback_key<S: Snapshot>(
             rollback_shared_member(txn, reader, key, locks, collapse)?;
             Ok(MissingLockStatus::RollbackWritten)
         }
-        found => rollback_missing_lock(txn, reader, key, found, action, false),
+        found => {
+            let how = (action, false);
+            rollback_missing_lock(txn, reader, key, found, how, concurrency_manager)
+        }
     }
 }
 
-/// Writes the record, or folds it into the record of another transaction at the same timestamp.
-fn put_rollback_record(
-    txn: &mut MvccTxn,
-    key: &Key,
-    start_ts: TimeStamp,
-    protected: Protected,
-    overlapped: Option<OverlappedWrite>,
-) {
-    let write = match (overlapped, protected) {
-        (None, protected) => Write::new_rollback(start_ts, protected),
-        (Some(overlapped), Protected::Yes) => overlapped
-            .write
-            .with_overlapped_rollback(Some(overlapped.gc_fence)),
-        (Some(_), Protected::No) => return,
-    };
-    txn.put_write(key.clone(), start_ts, write.to_bytes());
-}
-
-/// Removes the newest record at or below `start_ts` when it is an unprotected rollback.
-fn collapse_previous<S: Snapshot>(
+/// Writes the record of a rollback at a timestamp, or folds it into the record of another transaction there. Removes the
+/// next one below when it is an unprotected rollback, if that is to be.
+fn leave_record<S: Snapshot>(
     txn: &mut MvccTxn,
     reader: &mut SnapshotReader<S>,
     key: &Key,
-    start_ts: TimeStamp,
+    (start_ts, protected, overlapped): (TimeStamp, Protected, Option<OverlappedWrite>),
+    collapse: Collapse,
+    below: Below<'_>,
 ) -> Result<()> {
-    if let Some((ts, write)) = reader.seek_write(key, start_ts)?
+    let previous = reader.seek_write(key, start_ts)?;
+    if collapse == Collapse::Yes
+        && let Some((ts, write)) = &previous
         && write.write_type == WriteType::Rollback
         && !write.is_protected_rollback()
     {
-        txn.delete_write(key.clone(), ts);
+        txn.delete_write(key.clone(), *ts);
     }
+    let write = match (overlapped, protected) {
+        (None, protected) => {
+            let mut write = Write::new_rollback(start_ts, protected);
+            let place = (key, start_ts);
+            write.last_change = below.last_change(reader, place, previous.as_ref())?;
+            write
+        }
+        (Some(overlapped), Protected::Yes) => overlapped
+            .write
+            .with_overlapped_rollback(Some(overlapped.gc_fence)),
+        (Some(_), Protected::No) => return Ok(()),
+    };
+    txn.put_write(key.clone(), start_ts, write.to_bytes());
     Ok(())
 }
 

@@ -44,9 +44,17 @@ pub(super) fn rollback_unprotected<S: Snapshot>(
     txn: &mut MvccTxn,
     reader: &mut SnapshotReader<S>,
     key: &Key,
+    concurrency_manager: &ConcurrencyManager,
 ) -> Result<()> {
     let how = (MissingLockAction::Rollback, Collapse::Yes);
-    match rollback_key(txn, reader, key, TimeStamp::zero(), how)? {
+    match rollback_key(
+        txn,
+        reader,
+        key,
+        TimeStamp::zero(),
+        how,
+        concurrency_manager,
+    )? {
         MissingLockStatus::Committed(commit_ts) => Err(mvcc::Error::Committed {
             start_ts: txn.start_ts,
             commit_ts,
@@ -76,10 +84,10 @@ impl KeyedCommand for BatchRollback {
         &self,
         txn: &mut MvccTxn,
         reader: &mut SnapshotReader<S>,
-        _: &ConcurrencyManager,
+        concurrency_manager: &ConcurrencyManager,
     ) -> Result<()> {
         self.keys
             .iter()
-            .try_for_each(|key| rollback_unprotected(txn, reader, key))
+            .try_for_each(|key| rollback_unprotected(txn, reader, key, concurrency_manager))
     }
 }

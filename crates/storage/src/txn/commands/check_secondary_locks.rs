@@ -83,11 +83,11 @@ impl KeyedCommand for CheckSecondaryLocks {
                         continue;
                     }
                     // The transaction had not come to its prewrite here, and must not any more.
-                    rollback_pessimistic_secondary(txn, reader, key)?
+                    rollback_pessimistic_secondary(txn, reader, key, concurrency_manager)?
                 }
                 found => {
-                    let action = MissingLockAction::ProtectedRollback;
-                    rollback_missing_lock(txn, reader, key, found, action, false)?
+                    let how = (MissingLockAction::ProtectedRollback, false);
+                    rollback_missing_lock(txn, reader, key, found, how, concurrency_manager)?
                 }
             };
             return Ok(match status {

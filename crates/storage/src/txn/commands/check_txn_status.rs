@@ -80,14 +80,14 @@ impl KeyedCommand for CheckTxnStatus {
         let key = &self.primary_key;
         let status = match reader.load_lock(key)? {
             Some(LockValue::Exclusive(lock)) if lock.ts == self.lock_ts => {
-                check_with_lock(txn, reader, key, lock, &self.query)?
+                check_with_lock(txn, reader, key, lock, &self.query, concurrency_manager)?
             }
             // A shared lock is never a primary, so the caller was misled.
             Some(LockValue::Shared(locks)) => {
                 let info = locks.into_lock_info(raw_key(key)?);
                 return Err(mvcc::Error::PrimaryMismatch(Box::new(info)).into());
             }
-            found => check_without_lock(txn, reader, key, found, &self.query)?,
+            found => check_without_lock(txn, reader, key, found, &self.query, concurrency_manager)?,
         };
         Ok(status)
     }

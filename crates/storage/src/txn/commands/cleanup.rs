@@ -69,7 +69,14 @@ impl KeyedCommand for Cleanup {
         concurrency_manager.update_max_ts(self.start_ts, Self::KIND)?;
         let how = (MissingLockAction::ProtectedRollback, Collapse::No);
         Ok(
-            match rollback_key(txn, reader, &self.key, self.current_ts, how)? {
+            match rollback_key(
+                txn,
+                reader,
+                &self.key,
+                self.current_ts,
+                how,
+                concurrency_manager,
+            )? {
                 MissingLockStatus::Committed(commit_ts) => CleanupResult::Committed(commit_ts),
                 MissingLockStatus::RolledBack
                 | MissingLockStatus::RollbackWritten

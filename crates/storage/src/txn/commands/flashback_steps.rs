@@ -67,7 +67,7 @@ impl WriteCommand for RollbackLocks {
                         LockValue::Shared(now) => now.contains(lock.ts),
                     });
                 let done = if still_there {
-                    rollback_unprotected(&mut txn, &mut reader, key)
+                    rollback_unprotected(&mut txn, &mut reader, key, ctx.concurrency_manager)
                 } else {
                     Ok(())
                 };

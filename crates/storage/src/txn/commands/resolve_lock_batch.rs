@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use concurrency_manager::ConcurrencyManager;
 use kv::Snapshot;
 use kvproto::kvrpcpb::{CommitRole, Context};
 use mvcc::{MvccTxn, SnapshotReader};
@@ -68,7 +69,8 @@ impl WriteCommand for ResolveLockBatch {
                 // The locks may be of different transactions; their changes still go into one write.
                 txn.start_ts = lock.ts;
                 let mut reader = SnapshotReader::new(lock.ts, snapshot.clone(), fill_cache);
-                let resolved = resolve(&mut txn, &mut reader, key, lock, commit_ts);
+                let cm = ctx.concurrency_manager;
+                let resolved = resolve(&mut txn, &mut reader, key, lock, commit_ts, cm);
                 ctx.statistics.add(&reader.take_statistics());
                 resolved?;
                 if !commit_ts.is_zero() {
@@ -88,9 +90,10 @@ fn resolve<S: Snapshot>(
     key: &Key,
     lock: &Lock,
     commit_ts: TimeStamp,
+    concurrency_manager: &ConcurrencyManager,
 ) -> Result<()> {
     if commit_ts.is_zero() {
-        return rollback_unprotected(txn, reader, key);
+        return rollback_unprotected(txn, reader, key, concurrency_manager);
     }
     if commit_ts <= lock.ts {
         return Err(mvcc::Error::InvalidTxnTso {

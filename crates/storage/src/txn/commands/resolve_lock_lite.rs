@@ -39,11 +39,11 @@ impl KeyedCommand for ResolveLockLite {
         &self,
         txn: &mut MvccTxn,
         reader: &mut SnapshotReader<S>,
-        _: &ConcurrencyManager,
+        concurrency_manager: &ConcurrencyManager,
     ) -> Result<()> {
         for key in &self.keys {
             if self.commit_ts.is_zero() {
-                rollback_unprotected(txn, reader, key)?;
+                rollback_unprotected(txn, reader, key, concurrency_manager)?;
             } else {
                 commit_key(txn, reader, key, self.commit_ts, CommitRole::Unknown)?;
             }
