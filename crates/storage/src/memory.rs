@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Error, Result};
 
 /// What a request takes besides its keys and values: envelope, account, futures, channel.
-pub(crate) const REQUEST_OVERHEAD: usize = 2 * 1024;
+pub(crate) const REQUEST_OVERHEAD: usize = 4 * 1024;
 
 #[derive(Debug)]
 struct Shared {

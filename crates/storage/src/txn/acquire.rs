@@ -48,7 +48,8 @@ use crate::{Error, Result};
 
 /// A request under its latches.
 pub(super) struct Attempt {
-    pub(super) request: AcquirePessimisticLock,
+    /// Boxed: it travels through all steps.
+    pub(super) request: Box<AcquirePessimisticLock>,
     pub(super) answer: LockAnswer,
     pub(super) deadline: Deadline,
     /// Since when and until when it has been waiting, if it has.
@@ -100,7 +101,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let place = Place::new(is_small(request.keys.len(), bytes));
         let here = place.clone();
         let attempt = Attempt {
-            request,
+            request: Box::new(request),
             answer,
             deadline,
             waiting: None,
@@ -346,8 +347,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             ..WriteData::default()
         };
         let ctx = attempt.request.ctx.clone();
-        let (deadline, tracker) = (&attempt.deadline, &attempt.tracker);
-        self.write(KIND, ctx, data, deadline, tracker).await
+        let how = (&attempt.deadline, &attempt.tracker);
+        self.write(KIND, ctx, data, how, None::<fn()>).await
     }
 
     fn tell_holders(&self, locks: &[(Key, txn_types::Lock)]) {
@@ -449,7 +450,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
 
 /// A request as it waits.
 fn wait_of(attempt: Attempt, (since, until): (Instant, Instant)) -> Wait<Parked> {
-    let request = attempt.request;
+    let request = *attempt.request;
     let message = match request.mode {
         WakeUpMode::Retry => request.primary,
         WakeUpMode::Resume => request.to_wire().write_to_bytes().unwrap_or_default(),

@@ -5,6 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::FutureExt as _;
+
 use crate::flow_control::Hold;
 use crate::memory::MemoryLease;
 use crate::{Result, metrics};
@@ -28,23 +30,28 @@ impl Drop for Admission {
 
 impl Admission {
     /// The work of a command, which counts as under way until its end, the time that it is held back included.
-    pub(super) async fn cover<T>(
+    ///
+    /// Of combinators: an `async` block would have room for `work` twice, where it is kept and where it is awaited.
+    pub(super) fn cover<T, Fut>(
         mut self,
         kind: &'static str,
-        work: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        std::mem::take(&mut self.hold).over().await;
-        let result = work.await;
-        drop(self);
-        let stage = match &result {
-            Ok(_) => "done",
-            Err(error) => {
-                error.log_damage(kind);
-                "error"
-            }
-        };
-        metrics::STAGE_TOTAL.with_label_values(&[kind, stage]).inc();
-        result
+        work: Fut,
+    ) -> impl Future<Output = Result<T>> + use<T, Fut>
+    where
+        Fut: Future<Output = Result<T>>,
+    {
+        let held = std::mem::take(&mut self.hold).over();
+        held.then(move |()| work).inspect(move |result| {
+            drop(self);
+            let stage = match result {
+                Ok(_) => "done",
+                Err(error) => {
+                    error.log_damage(kind);
+                    "error"
+                }
+            };
+            metrics::STAGE_TOTAL.with_label_values(&[kind, stage]).inc();
+        })
     }
 }
 

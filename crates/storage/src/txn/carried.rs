@@ -16,12 +16,17 @@ use futures::FutureExt as _;
 use futures::channel::oneshot;
 use yatp::{Pool, TaskOptions};
 
+use crate::memory::REQUEST_OVERHEAD;
 use crate::{Error, Result};
 
 const CALLER: u8 = 0;
 /// It is on its way from the caller to the pool.
 const LEAVING: u8 = 1;
 const POOL: u8 = 2;
+
+/// A task is moved and allocated with each command, and is most of what the plan of memory counts for one: what stands
+/// in it twice shows.
+const TASK_BYTES_MAX: usize = REQUEST_OVERHEAD;
 
 /// Where a task runs, as the task sees it. Clones are the same place.
 #[derive(Clone, Debug)]
@@ -80,9 +85,7 @@ pub(super) fn in_pool<T: Send + 'static>(
     task: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<Pooled<T>> {
     let (sender, receiver) = oneshot::channel();
-    let run = async move {
-        let _ = sender.send(task.await);
-    };
+    let run = task.map(move |result| drop(sender.send(result)));
     pool.spawn(options, run).map_err(|_| Error::Closed)?;
     Ok(Pooled(receiver))
 }
@@ -112,6 +115,7 @@ where
 {
     /// Runs `task`, which knows its place, here; and on `pool` if it asks for it, or this is dropped before its end.
     pub(super) fn new(task: F, pool: Pool, options: TaskOptions, place: Place) -> Self {
+        const { assert!(size_of::<F>() <= TASK_BYTES_MAX, "a task is moved about") };
         Self {
             state: State::Here(Box::pin(task)),
             pool,

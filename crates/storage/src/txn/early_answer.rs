@@ -7,9 +7,9 @@
 use std::future::Future;
 use std::pin::pin;
 
-use futures::StreamExt as _;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
+use futures::{Stream, StreamExt as _};
 use kv::{Engine, Subscribed, WriteData, WriteEvent};
 use kvproto::kvrpcpb::Context;
 
@@ -68,22 +68,24 @@ impl<T: Send + 'static> EarlyAnswer<T> {
     }
 }
 
-/// Writes, and calls `committed` as soon as the write is bound to be applied.
-pub(super) async fn write_and_tell<E: Engine>(
+/// Writes, and calls `committed` as soon as the write is bound to be applied. It is handed over at once.
+pub(super) fn write_and_tell<E: Engine, F: FnOnce()>(
     engine: &E,
     ctx: Context,
     data: WriteData,
-    committed: Option<impl FnOnce()>,
-) -> kv::Result<()> {
-    let Some(tell) = committed else {
-        return kv::write(engine, ctx, data).await;
-    };
+    committed: Option<F>,
+) -> impl Future<Output = kv::Result<()>> + use<E, F> {
     let subscribed = Subscribed {
-        committed: true,
+        committed: committed.is_some(),
         ..Subscribed::default()
     };
-    let mut tell = Some(tell);
-    let mut events = engine.async_write(ctx, data, subscribed);
+    tell_at_commit(engine.async_write(ctx, data, subscribed), committed)
+}
+
+async fn tell_at_commit(
+    mut events: impl Stream<Item = WriteEvent> + Unpin,
+    mut tell: Option<impl FnOnce()>,
+) -> kv::Result<()> {
     while let Some(event) = events.next().await {
         match event {
             WriteEvent::Proposed => {}

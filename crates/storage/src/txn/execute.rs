@@ -6,6 +6,7 @@
 //! Must never: hold a lock across an await, read a clock other than the given one, block a caller's thread, or turn an
 //! unknown write outcome into a definite one.
 
+use std::future::Future;
 use std::num::NonZeroU64;
 
 use kv::{Engine, Modify, Snapshot, SnapshotContext, WriteData};
@@ -37,26 +38,21 @@ pub(super) struct Envelope {
 /// A decision, and the term of the snapshot that it was made on.
 type Decided<T> = (WriteResult<T>, Option<NonZeroU64>);
 
+/// A decision under its latches, and when it was begun.
+type Begun<T> = (LatchGuard, Instant, Decided<T>);
+
 impl<E: Engine, L: LockManager> Scheduler<E, L> {
     /// The answer; none when it was given early.
     pub(super) async fn execute<C: WriteCommand>(
         self,
-        env: Envelope,
+        mut env: Box<Envelope>,
         command: C,
         mut early: Early<C::Output>,
         place: Place,
     ) -> Result<Option<C::Output>> {
         let (stamp, flashback) = (command.stamp(), command.flashback());
-        let begun = self.begin(&env, command, &place).await?;
-        let (mut guard, before_snapshot, (decided, term)) = begun;
-        let Envelope {
-            kind,
-            ctx,
-            deadline,
-            started,
-            tracker,
-            ..
-        } = env;
+        let (mut guard, before_snapshot, (decided, term)) =
+            self.begin(&env, command, &place).await?;
         let WriteResult {
             mut modifies,
             output,
@@ -76,12 +72,13 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 term,
                 one_pc,
                 flashback,
-                deadline: deadline.at(),
+                deadline: env.deadline.at(),
             };
             let tell = || early.tell(&mut output);
             let tell = at_commit.then_some(tell);
-            self.write_and(kind, ctx, data, (&deadline, &tracker), tell)
-                .await?;
+            let ctx = std::mem::take(&mut env.ctx);
+            let how = (&env.deadline, &env.tracker);
+            self.write(env.kind, ctx, data, how, tell).await?;
         }
         for (start_ts, commit_ts) in committed {
             self.shared.txn_status.insert(start_ts, commit_ts);
@@ -91,7 +88,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         drop(guard);
         let ended = self.shared.clock.now();
         self.shared.service.record(ended, ended - before_snapshot);
-        self.observe(kind, started);
+        self.observe(env.kind, env.started);
         if woke {
             // Who is answered where it is polled hears of its release before those it has woken, is back with its next
             // transaction first, and keeps them waiting for ever. From the pool they hear in the order of the answers.
@@ -107,7 +104,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         env: &Envelope,
         command: C,
         place: &Place,
-    ) -> Result<(LatchGuard, Instant, Decided<C::Output>)> {
+    ) -> Result<Begun<C::Output>> {
         let Envelope {
             ctx,
             deadline,
@@ -205,28 +202,23 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
 
     pub(super) async fn execute_blind(
         self,
-        env: Envelope,
+        mut env: Box<Envelope>,
         (mut modifies, stamp): (Vec<Modify>, Stamp),
         latches: LatchSet,
     ) -> Result<()> {
-        let Envelope {
-            kind,
-            ctx,
-            deadline,
-            started,
-            tracker,
-        } = env;
-        let guard = self.latch(latches, &deadline).await?;
-        self.latched(kind, started, &tracker);
+        let guard = self.latch(latches, &env.deadline).await?;
+        self.latched(env.kind, env.started, &env.tracker);
         self.stamp(stamp, &mut modifies).await?;
         let data = WriteData {
             modifies,
-            deadline: deadline.at(),
+            deadline: env.deadline.at(),
             ..WriteData::default()
         };
-        self.write(kind, ctx, data, &deadline, &tracker).await?;
+        let ctx = std::mem::take(&mut env.ctx);
+        let how = (&env.deadline, &env.tracker);
+        self.write(env.kind, ctx, data, how, None::<fn()>).await?;
         drop(guard);
-        self.observe(kind, started);
+        self.observe(env.kind, env.started);
         Ok(())
     }
 
@@ -267,27 +259,29 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         Ok(())
     }
 
-    pub(super) async fn write(
-        &self,
+    /// Writes, and calls `committed` as soon as the write is bound to be applied. It is handed over at once, so that the
+    /// future has nothing of it to keep.
+    pub(super) fn write<'a, F: FnOnce() + 'a>(
+        &'a self,
         kind: &'static str,
         ctx: Context,
         data: WriteData,
-        deadline: &Deadline,
-        tracker: &TrackerHandle,
-    ) -> Result<()> {
-        self.write_and(kind, ctx, data, (deadline, tracker), None::<fn()>)
-            .await
+        (deadline, tracker): (&'a Deadline, &'a TrackerHandle),
+        committed: Option<F>,
+    ) -> impl Future<Output = Result<()>> + use<'a, E, L, F> {
+        let before = self.shared.clock.now();
+        let checked = self.check_write(kind, &data, deadline);
+        let engine = &self.shared.engine;
+        let begun = checked.map(|()| write_and_tell(engine, ctx, data, committed));
+        async move {
+            let written = begun?.await;
+            let took = self.shared.clock.now().saturating_duration_since(before);
+            crate::statistics::record_write(tracker, took);
+            written.map_err(Error::from)
+        }
     }
 
-    /// Writes, and calls `committed` as soon as the write is bound to be applied.
-    async fn write_and(
-        &self,
-        kind: &'static str,
-        ctx: Context,
-        data: WriteData,
-        (deadline, tracker): (&Deadline, &TrackerHandle),
-        committed: Option<impl FnOnce()>,
-    ) -> Result<()> {
+    fn check_write(&self, kind: &'static str, data: &WriteData, deadline: &Deadline) -> Result<()> {
         let limit = self.shared.limits.max_write_size();
         let size = data.size();
         if size > limit {
@@ -298,11 +292,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         metrics::STAGE_TOTAL
             .with_label_values(&[kind, "write"])
             .inc();
-        let before = self.shared.clock.now();
-        let written = write_and_tell(&self.shared.engine, ctx, data, committed).await;
-        let took = self.shared.clock.now().saturating_duration_since(before);
-        crate::statistics::record_write(tracker, took);
-        written.map_err(Error::from)
+        Ok(())
     }
 
     /// Notes how long a command took.

@@ -233,10 +233,8 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             let bytes = command.write_bytes();
             let place = Place::new(is_small(keys.len(), bytes) && !command.flashback());
             let options = task_options(command.context(), command.task_id());
-            let envelope = Envelope {
-                deadline,
-                ..self.envelope(C::KIND, command.context().clone(), tracker)
-            };
+            let mut envelope = self.envelope(C::KIND, command.context().clone(), tracker);
+            envelope.deadline = deadline;
             let admission = self.admit_held(C::KIND, bytes, &deadline)?;
             let work = self
                 .clone()
@@ -295,15 +293,15 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         async move { started?.await }
     }
 
-    fn envelope(&self, kind: &'static str, ctx: Context, tracker: TrackerHandle) -> Envelope {
+    fn envelope(&self, kind: &'static str, ctx: Context, tracker: TrackerHandle) -> Box<Envelope> {
         let started = self.shared.clock.now();
-        Envelope {
+        Box::new(Envelope {
             kind,
             deadline: Deadline::of(&ctx, &self.shared.clock),
             ctx,
             started,
             tracker,
-        }
+        })
     }
 
     /// Counts a command of `bytes` as under way, or refuses it.

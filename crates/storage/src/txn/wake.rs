@@ -97,7 +97,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             }
         };
         let attempt = Attempt {
-            request,
+            request: Box::new(request),
             answer: payload.answer,
             deadline: payload.deadline,
             waiting: Some((since, until)),
