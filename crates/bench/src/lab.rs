@@ -29,6 +29,8 @@ pub struct Settings {
     pub starts: usize,
     /// Idle connections that are opened.
     pub idle_connections: usize,
+    /// Locks in memory, and requests that wait for them.
+    pub locks: u64,
     /// How long a server is left alone, at least, before its memory is looked at.
     pub settle: Duration,
 }
@@ -42,6 +44,7 @@ impl Settings {
         },
         starts: 5,
         idle_connections: 1000,
+        locks: 100_000,
         settle: Duration::from_secs(4),
     };
     /// A first impression, in less than five minutes for all scenarios.
@@ -52,6 +55,7 @@ impl Settings {
         },
         starts: 3,
         idle_connections: 1000,
+        locks: 100_000,
         settle: Duration::from_secs(3),
     };
     /// No figures at all: whether everything works.
@@ -63,6 +67,7 @@ impl Settings {
         },
         starts: 1,
         idle_connections: 200,
+        locks: 10_000,
         settle: Duration::from_millis(200),
     };
 }

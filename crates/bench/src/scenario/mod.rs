@@ -7,6 +7,7 @@ mod garbage;
 mod latency;
 mod line;
 mod loads;
+mod lock_memory;
 mod mode_loads;
 mod modes;
 mod reads;
@@ -134,6 +135,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "garbage",
         about: "space and latencies when old versions are collected",
         run: garbage::garbage,
+    },
+    Scenario {
+        name: "lock-memory",
+        about: "memory of locks, and of those who wait for one",
+        run: lock_memory::lock_memory,
     },
     Scenario {
         name: "floors",

@@ -2,3 +2,7 @@
 
 mod report;
 mod smoke;
+
+/// As the program has it: the scenario about memory asks it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

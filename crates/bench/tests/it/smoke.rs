@@ -34,6 +34,16 @@ fn every_driver_of_our_server_works() {
     assert!(lab.runs().iter().all(|run| run.sample.ops > 0));
 }
 
+/// Bytes are no matter of luck, so this one is believed.
+#[test]
+fn locks_and_those_who_wait_for_them_are_small() {
+    let mut lab = Lab::new(Settings::SMOKE, Programs::default(), Progress::silent()).unwrap();
+    let lines = run_scenario(&mut lab, "lock-memory").unwrap();
+    let verdicts: Vec<_> = lines.iter().map(|line| line.verdict()).collect();
+    let expected = [Verdict::Met, Verdict::Met, Verdict::Shown];
+    assert_eq!(verdicts, expected, "{lines:?}");
+}
+
 #[test]
 fn what_is_not_installed_is_not_measured() {
     let mut lab = Lab::new(Settings::SMOKE, Programs::default(), Progress::silent()).unwrap();

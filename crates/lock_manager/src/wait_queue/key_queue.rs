@@ -1,19 +1,15 @@
 //! The requests that wait for the lock of one key.
 //! Must never: keep time; that is the part of the queues of all keys.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map;
 use std::sync::Arc;
 
 use kvproto::kvrpcpb::LockInfo;
 use runtime::Instant;
 use txn_types::{Key, TimeStamp};
 
+use super::waiters::{Place, Waiters};
 use super::{Effects, Holder, Wait, WakeUpMode};
 use crate::{ReleasedLock, WaitFor, key_hash};
-
-/// Where a waiter stands: older transactions first, of one transaction the earlier request.
-type Place = (TimeStamp, u64);
 
 /// A moment and the number that tells it from others at the same moment.
 type TimedKey = (Instant, u64);
@@ -48,18 +44,19 @@ struct Delayed {
 
 #[derive(Debug)]
 pub(super) struct KeyQueue<T> {
-    raw_key: Arc<[u8]>,
-    key_hash: u64,
-    waiters: BTreeMap<Place, Wait<T>>,
+    key: Arc<Key>,
+    waiters: Waiters<T>,
     /// How many of them are in [`WakeUpMode::Retry`].
-    retrying: usize,
+    retrying: u32,
     /// How many of them have edges in the detector.
-    with_edges: usize,
-    /// The one who holds the lock; the one who did, without owners, when nobody is known to hold it.
+    with_edges: u32,
+    /// The one who holds the lock, or the one who did.
     holder: Holder,
+    /// Whether somebody is known to hold it.
+    held: bool,
     /// When the lock changed hands or was released, if it did since the queue exists.
     changed: Option<Instant>,
-    delayed: Option<Delayed>,
+    delayed: Option<Box<Delayed>>,
 }
 
 /// What became of the delay of a key.
@@ -78,16 +75,14 @@ pub(super) struct Due<T> {
 }
 
 impl<T> KeyQueue<T> {
-    pub(super) fn new(key: &Key, holder: Holder, changed: Option<Instant>) -> Self {
-        // A key that does not decode cannot have been locked; its bytes still tell it from others.
-        let raw = key.to_raw().unwrap_or_else(|_| key.as_encoded().to_vec());
+    pub(super) fn new(key: Arc<Key>, holder: Holder, changed: Option<Instant>) -> Self {
         KeyQueue {
-            key_hash: key_hash(&raw),
-            raw_key: raw.into(),
-            waiters: BTreeMap::new(),
+            key,
+            waiters: Waiters::default(),
             retrying: 0,
             with_edges: 0,
             holder,
+            held: true,
             changed,
             delayed: None,
         }
@@ -106,12 +101,12 @@ impl<T> KeyQueue<T> {
             return false;
         };
         let mut entitled = delayed.woken.iter().filter(|woken| woken.overtaken);
-        !self.is_held() && entitled.clone().count() > 0 && entitled.all(|woken| woken.txn != txn)
+        !self.held && entitled.clone().count() > 0 && entitled.all(|woken| woken.txn != txn)
     }
 
     /// `txn` was woken and does not try for the lock. What was released, if it had a right to it and nobody else has.
     pub(super) fn give_up_turn(&mut self, txn: TimeStamp) -> Option<ReleasedLock> {
-        let held = self.is_held();
+        let held = self.held;
         let delayed = self.delayed.as_mut()?;
         let before = delayed.woken.len();
         delayed
@@ -122,11 +117,7 @@ impl<T> KeyQueue<T> {
         (gave_up && !others && !held).then(|| delayed.released.clone())
     }
 
-    fn is_held(&self) -> bool {
-        !self.holder.owners.is_empty()
-    }
-
-    pub(super) fn iter(&self) -> btree_map::Iter<'_, Place, Wait<T>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Wait<T>)> + '_ {
         self.waiters.iter()
     }
 
@@ -135,7 +126,7 @@ impl<T> KeyQueue<T> {
     }
 
     pub(super) fn holder_info(&self) -> Box<LockInfo> {
-        self.holder.info.clone()
+        self.holder.lock_info(self.raw_key())
     }
 
     /// When the lock last changed, if that was after `since`.
@@ -149,10 +140,10 @@ impl<T> KeyQueue<T> {
             delayed.woken.retain(|woken| woken.txn != wait.start_ts);
             wait.overtaken |= delayed.woken.len() < before;
         }
-        self.retrying += usize::from(wait.mode == WakeUpMode::Retry);
+        self.retrying += u32::from(wait.mode == WakeUpMode::Retry);
         if !wait.first_lock {
             self.with_edges += 1;
-            effects.detect.extend(self.edges_of(&wait));
+            self.edges_of([&wait], &mut effects.detect);
         }
         self.waiters.insert((wait.start_ts, number), wait);
     }
@@ -163,44 +154,38 @@ impl<T> KeyQueue<T> {
             delayed.wakes = false;
             delayed
                 .woken
-                .retain(|woken| !holder.owners.contains(&woken.txn));
+                .retain(|woken| !holder.owners().contains(&woken.txn));
         }
         self.set_holder(now, holder, effects);
     }
 
     /// Takes over who holds the lock. Unless it is the same as before, edges are replaced.
     pub(super) fn set_holder(&mut self, now: Instant, holder: Holder, effects: &mut Effects<T>) {
-        if holder.owners == self.holder.owners {
+        if self.held && holder.owners() == self.holder.owners() {
             // The holder may have changed the time to live or its statement; waiters need to know that.
             self.holder = holder;
             return;
         }
-        let replace = self.with_edges > 0;
-        if replace {
-            effects.forget.extend(self.all_edges());
-        }
+        self.all_edges(&mut effects.forget);
         self.holder = holder;
+        self.held = true;
         self.changed = Some(now);
-        if replace {
-            effects.detect.extend(self.all_edges());
-        }
+        self.all_edges(&mut effects.detect);
     }
 
     /// Takes out who is woken when the lock is released: the first, and when that wants a shared lock, those after
     /// it who want one, too.
     pub(super) fn pop_released(&mut self, now: Instant, forget: &mut Vec<WaitFor>) -> Popped<T> {
         self.changed = Some(now);
-        if self.with_edges > 0 {
-            // Whoever held the lock may go on, and wait itself: nobody waits for it here.
-            forget.extend(self.all_edges());
-        }
-        self.holder.owners = Box::default();
+        // Whoever held the lock may go on, and wait itself: nobody waits for it here.
+        self.all_edges(forget);
+        self.held = false;
         let mut popped = Vec::new();
-        while let Some((place, next)) = self.waiters.first_key_value() {
-            if !popped.is_empty() && !next.shared {
+        while let Some((place, next)) = self.waiters.first() {
+            let shared = next.shared;
+            if !popped.is_empty() && !shared {
                 break;
             }
-            let (place, shared) = (*place, next.shared);
             popped.extend(self.remove(place, forget).map(|wait| (place.1, wait)));
             if !shared {
                 break;
@@ -242,13 +227,13 @@ impl<T> KeyQueue<T> {
         let too_many = woken.len().saturating_sub(WOKEN_MAX);
         drop(woken.drain(..too_many));
         change.set = Some((at, number));
-        self.delayed = Some(Delayed {
+        self.delayed = Some(Box::new(Delayed {
             at: (at, number),
             released: released.clone(),
             wakes,
             resume_one: only_retry,
             woken,
-        });
+        }));
         change
     }
 
@@ -257,14 +242,14 @@ impl<T> KeyQueue<T> {
     pub(super) fn pop_delayed(&mut self, forget: &mut Vec<WaitFor>) -> Option<Due<T>> {
         let delayed = self.delayed.take()?;
         let mut places = Vec::new();
-        for (place, wait) in &self.waiters {
+        for (place, wait) in self.waiters.iter() {
             if place.1 > delayed.at.1 || !delayed.wakes {
                 continue;
             }
             match wait.mode {
-                WakeUpMode::Retry => places.push(*place),
+                WakeUpMode::Retry => places.push(place),
                 WakeUpMode::Resume if delayed.resume_one => {
-                    places.push(*place);
+                    places.push(place);
                     break;
                 }
                 WakeUpMode::Resume => {}
@@ -278,16 +263,16 @@ impl<T> KeyQueue<T> {
         Some(Due {
             released: delayed.released,
             popped,
-            missed: expected && !self.is_held(),
+            missed: expected && !self.held,
         })
     }
 
     pub(super) fn remove(&mut self, place: Place, forget: &mut Vec<WaitFor>) -> Option<Wait<T>> {
-        let wait = self.waiters.remove(&place)?;
-        self.retrying -= usize::from(wait.mode == WakeUpMode::Retry);
+        let wait = self.waiters.remove(place)?;
+        self.retrying -= u32::from(wait.mode == WakeUpMode::Retry);
         if !wait.first_lock {
             self.with_edges -= 1;
-            forget.extend(self.edges_of(&wait));
+            self.edges_of([&wait], forget);
         }
         Some(wait)
     }
@@ -298,11 +283,7 @@ impl<T> KeyQueue<T> {
         start_ts: TimeStamp,
         forget: &mut Vec<WaitFor>,
     ) -> Popped<T> {
-        let places: Vec<_> = self
-            .waiters
-            .range((start_ts, 0)..=(start_ts, u64::MAX))
-            .map(|(place, _)| *place)
-            .collect();
+        let places = self.waiters.places_of(start_ts);
         let mut removed = Vec::with_capacity(places.len());
         for place in places {
             removed.extend(self.remove(place, forget).map(|wait| (place.1, wait)));
@@ -313,36 +294,64 @@ impl<T> KeyQueue<T> {
     /// Everybody who waits with whom they wait for, and since when. Between a release and the next who takes the lock
     /// that is the one who held it.
     pub(super) fn edges(&self) -> impl Iterator<Item = (WaitFor, Instant)> + '_ {
-        let last = TimeStamp::new(self.holder.info.get_lock_version());
-        self.waiters.values().flat_map(move |wait| {
-            let edge = || self.edge(wait.start_ts, wait.tag.clone(), last);
-            let before = (!self.is_held()).then(edge);
-            let edges = self.edges_of(wait).chain(before);
+        let (raw, hash) = self.name();
+        self.waiters.iter().flat_map(move |(_, wait)| {
+            let edges = self.edges_named(wait, (raw.clone(), hash));
             edges.map(|edge| (edge, wait.since))
         })
     }
 
-    fn all_edges(&self) -> impl Iterator<Item = WaitFor> + '_ {
-        self.waiters
-            .values()
-            .filter(|wait| !wait.first_lock)
-            .flat_map(|wait| self.edges_of(wait))
-    }
-
-    fn edges_of(&self, wait: &Wait<T>) -> impl Iterator<Item = WaitFor> + use<'_, T> {
-        let (txn, tag) = (wait.start_ts, wait.tag.clone());
-        let owners = self.holder.owners.iter();
-        let others = owners.filter(move |owner| **owner != txn);
-        others.map(move |holder| self.edge(txn, tag.clone(), *holder))
-    }
-
-    fn edge(&self, txn: TimeStamp, tag: Arc<[u8]>, holder: TimeStamp) -> WaitFor {
-        WaitFor {
-            txn,
-            holder,
-            key: self.raw_key.clone(),
-            key_hash: self.key_hash,
-            tag,
+    /// Adds the edges of everybody who has any.
+    fn all_edges(&self, edges: &mut Vec<WaitFor>) {
+        if self.with_edges > 0 {
+            let waits = self.waiters.iter().map(|(_, wait)| wait);
+            self.edges_of(waits.filter(|wait| !wait.first_lock), edges);
         }
+    }
+
+    /// Adds the edges of some; there are none while nobody holds the lock.
+    fn edges_of<'a>(
+        &'a self,
+        waits: impl IntoIterator<Item = &'a Wait<T>>,
+        edges: &mut Vec<WaitFor>,
+    ) where
+        T: 'a,
+    {
+        if self.held {
+            let name = self.name();
+            for wait in waits {
+                edges.extend(self.edges_named(wait, name.clone()));
+            }
+        }
+    }
+
+    fn edges_named(
+        &self,
+        wait: &Wait<T>,
+        (key, key_hash): (Arc<[u8]>, u64),
+    ) -> impl Iterator<Item = WaitFor> + use<'_, T> {
+        let (txn, tag) = (wait.start_ts, wait.tag.clone());
+        let owners = self.holder.owners().iter();
+        let others = owners.filter(move |owner| **owner != txn);
+        others.map(move |holder| WaitFor {
+            txn,
+            holder: *holder,
+            key: key.clone(),
+            key_hash,
+            tag: tag.clone(),
+        })
+    }
+
+    fn raw_key(&self) -> Vec<u8> {
+        // A key that does not decode cannot have been locked; its bytes still tell it from others.
+        let key = &self.key;
+        key.to_raw().unwrap_or_else(|_| key.as_encoded().to_vec())
+    }
+
+    /// What edges call the key. Made when there are any: most who wait hold no other lock.
+    fn name(&self) -> (Arc<[u8]>, u64) {
+        let raw = self.raw_key();
+        let hash = key_hash(&raw);
+        (raw.into(), hash)
     }
 }

@@ -23,10 +23,12 @@
 //!
 //! Must never: run the owner's code, or hold more bytes than its limit.
 
+mod holder;
 mod key_queue;
 
 #[cfg(test)]
 mod tests;
+mod waiters;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -35,8 +37,9 @@ use std::time::Duration;
 
 use kvproto::kvrpcpb::LockInfo;
 use runtime::Instant;
-use txn_types::{Key, LockValue, TimeStamp};
+use txn_types::{Key, TimeStamp};
 
+pub use holder::Holder;
 use key_queue::KeyQueue;
 
 use crate::{ReleasedLock, WaitFor};
@@ -69,34 +72,10 @@ pub struct Wait<T> {
     pub until: Instant,
     /// What its client wants to see again in the report of a deadlock.
     pub tag: Arc<[u8]>,
-    /// Bytes of the payload.
+    /// Bytes of the payload on the heap.
     pub payload_bytes: usize,
     /// Whatever the owner needs to answer or resume it.
     pub payload: T,
-}
-
-/// Who holds the lock that requests wait for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Holder {
-    /// The lock as clients see it.
-    pub info: Box<LockInfo>,
-    /// The transactions that hold it: several when it is shared.
-    pub owners: Box<[TimeStamp]>,
-}
-
-impl Holder {
-    /// The holder of `lock` on the key whose raw form is `raw_key`.
-    #[must_use]
-    pub fn new(lock: LockValue, raw_key: Vec<u8>) -> Self {
-        let owners = match &lock {
-            LockValue::Exclusive(lock) => Box::new([lock.ts]) as Box<[TimeStamp]>,
-            LockValue::Shared(locks) => locks.iter().map(|lock| lock.ts).collect(),
-        };
-        Holder {
-            info: Box::new(lock.into_lock_info(raw_key)),
-            owners,
-        }
-    }
 }
 
 /// A request that left the queue.
@@ -145,12 +124,17 @@ pub struct WaitLimits {
     pub max_bytes: usize,
 }
 
-/// What the queue of a key costs besides the key, with those who are expected back.
+/// What the queue of a key costs besides two copies of the key: its place in a hash map, a third of which is empty, the
+/// lock as bytes, and those who are expected back.
 const QUEUE_BYTES: usize = 512;
 
-/// What a waiting request costs besides key, tag and payload: its share of the two ordered maps and of a hash map of
-/// keys, each a third empty.
-const WAITER_BYTES: usize = 256;
+/// What a waiting request costs besides tag and payload: itself, and its places in two ordered maps, which are half
+/// empty where times and timestamps only grow. `cargo xtask bench` shows what it really is.
+const fn waiter_bytes_of<T>() -> usize {
+    const PLACES: usize =
+        size_of::<(waiters::Place, usize)>() + size_of::<((Instant, u64), Timed)>();
+    size_of::<Wait<T>>() + 2 * PLACES
+}
 
 /// What fires at a moment.
 #[derive(Debug)]
@@ -235,7 +219,7 @@ impl<T> WaitQueues<T> {
                 let shared = Arc::new(key.clone());
                 // A request that waited before met another lock then: it has changed since.
                 let changed = (wait.since < now).then_some(now);
-                let queue = KeyQueue::new(key, holder.clone(), changed);
+                let queue = KeyQueue::new(shared.clone(), holder.clone(), changed);
                 self.bytes += queue_bytes(key);
                 self.keys.insert(shared.clone(), queue);
                 shared
@@ -286,14 +270,14 @@ impl<T> WaitQueues<T> {
         } else {
             queue_bytes(key)
         };
-        let bytes = queue + waiter_bytes(key, wait);
+        let bytes = queue + waiter_bytes(wait);
         self.bytes.saturating_add(bytes) <= self.limits.max_bytes
     }
 
     /// There is a queue of `key`.
     fn push(&mut self, key: Arc<Key>, wait: Wait<T>, effects: &mut Effects<T>) {
         let number = self.number();
-        self.bytes += waiter_bytes(&key, &wait);
+        self.bytes += waiter_bytes(&wait);
         self.len += 1;
         let Some(queue) = self.keys.get_mut(&key) else {
             unreachable!("the queue of {key} was found or made before");
@@ -467,7 +451,7 @@ impl<T> WaitQueues<T> {
 
     fn leave(&mut self, key: &Arc<Key>, number: u64, wait: Wait<T>) -> Waiter<T> {
         self.timed.remove(&(wait.until, number));
-        self.bytes -= waiter_bytes(key, &wait);
+        self.bytes -= waiter_bytes(&wait);
         self.len -= 1;
         Waiter {
             key: key.clone(),
@@ -500,10 +484,10 @@ impl<T> WaitQueues<T> {
             assert!(!queue.is_idle(), "an idle queue of {key} was kept");
             bytes += queue_bytes(key);
             for ((start_ts, number), wait) in queue.iter() {
-                assert_eq!(*start_ts, wait.start_ts);
-                assert!(self.timed.contains_key(&(wait.until, *number)));
+                assert_eq!(start_ts, wait.start_ts);
+                assert!(self.timed.contains_key(&(wait.until, number)));
                 waiters += 1;
-                bytes += waiter_bytes(key, wait);
+                bytes += waiter_bytes(wait);
             }
             if let Some(at) = queue.delayed_at() {
                 assert!(self.timed.contains_key(&at));
@@ -516,10 +500,10 @@ impl<T> WaitQueues<T> {
     }
 }
 
-fn waiter_bytes<T>(key: &Key, wait: &Wait<T>) -> usize {
-    WAITER_BYTES + key.len() + wait.tag.len() + wait.payload_bytes
+fn waiter_bytes<T>(wait: &Wait<T>) -> usize {
+    waiter_bytes_of::<T>() + wait.tag.len() + wait.payload_bytes
 }
 
 fn queue_bytes(key: &Key) -> usize {
-    QUEUE_BYTES + key.len()
+    QUEUE_BYTES + 2 * key.len()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use runtime::VirtualClock;
-use txn_types::{Lock, LockType};
+use txn_types::{Lock, LockType, LockValue, SharedLocks};
 
 use super::*;
 
@@ -19,9 +19,12 @@ fn key(name: &str) -> Key {
     Key::from_raw(name.as_bytes())
 }
 
-fn holder_at(start_ts: u64, name: &str) -> Holder {
-    let lock = Lock::new(LockType::Pessimistic, b"p".to_vec(), start_ts.into(), 3000);
-    Holder::new(lock.into(), name.as_bytes().to_vec())
+fn lock_at(start_ts: u64) -> Lock {
+    Lock::new(LockType::Pessimistic, b"p".to_vec(), start_ts.into(), 3000)
+}
+
+fn holder_at(start_ts: u64) -> Holder {
+    Holder::new(&lock_at(start_ts).into())
 }
 
 fn released(start_ts: u64, name: &str) -> ReleasedLock {
@@ -61,7 +64,7 @@ impl World {
 
     fn enqueue(&mut self, name: &str, wait: Wait<u64>) -> Effects<u64> {
         self.queues
-            .enqueue(self.time.now(), &key(name), holder_at(5, name), wait)
+            .enqueue(self.time.now(), &key(name), holder_at(5), wait)
             .unwrap()
     }
 
@@ -78,7 +81,7 @@ impl World {
 
     fn acquire(&mut self, start_ts: u64, name: &str) {
         let now = self.time.now();
-        let holder = || holder_at(start_ts, name);
+        let holder = || holder_at(start_ts);
         drop(self.queues.acquired(now, &key(name), holder));
     }
 
@@ -86,7 +89,7 @@ impl World {
     fn park_behind(&mut self, holder: u64, name: &str, start_ts: u64) {
         let wait = self.wait(start_ts, WakeUpMode::Retry);
         let now = self.time.now();
-        let holder = holder_at(holder, name);
+        let holder = holder_at(holder);
         let effects = self.queues.enqueue(now, &key(name), holder, wait);
         assert!(effects.unwrap().detect.is_empty());
     }
@@ -202,7 +205,7 @@ fn time_runs_out_and_says_when_the_lock_last_changed() {
     world.park("other", 11, WakeUpMode::Resume);
     world.time.advance(Duration::from_millis(400));
     let now = world.time.now();
-    let effects = world.queues.acquired(now, &key("k"), || holder_at(7, "k"));
+    let effects = world.queues.acquired(now, &key("k"), || holder_at(7));
     assert!(effects.detect.is_empty());
     let effects = world.advance(Duration::from_millis(600));
     assert_eq!(late(&effects), [10, 11]);
@@ -223,9 +226,9 @@ fn edges_follow_the_holder_and_end_with_the_wait() {
     assert_eq!((edges[0].txn, edges[0].holder), (10.into(), 5.into()));
     assert_eq!(&*edges[0].key, b"k");
     let now = world.time.now();
-    let same = world.queues.acquired(now, &key("k"), || holder_at(5, "k"));
+    let same = world.queues.acquired(now, &key("k"), || holder_at(5));
     assert!(same.forget.is_empty() && same.detect.is_empty());
-    let new = world.queues.acquired(now, &key("k"), || holder_at(7, "k"));
+    let new = world.queues.acquired(now, &key("k"), || holder_at(7));
     assert_eq!(new.forget, edges);
     assert_eq!(new.detect[0].holder, 7.into());
     let ended = world.release(7, "k");
@@ -237,9 +240,12 @@ fn a_shared_lock_is_waited_for_by_one_edge_a_member() {
     let mut world = World::new(usize::MAX);
     let mut wait = world.wait(10, WakeUpMode::Retry);
     wait.first_lock = false;
-    let mut holder = holder_at(5, "k");
     // A member that waits for its own key does not wait for itself.
-    holder.owners = [5, 6, 10].map(TimeStamp::from).into();
+    let mut members = SharedLocks::new();
+    for start_ts in [5, 6, 10] {
+        members.insert(lock_at(start_ts)).unwrap();
+    }
+    let holder = Holder::new(&LockValue::Shared(members));
     let now = world.time.now();
     let effects = world.queues.enqueue(now, &key("k"), holder, wait).unwrap();
     let holders: Vec<_> = effects.detect.iter().map(|edge| edge.holder).collect();
@@ -277,9 +283,7 @@ fn one_hundred_thousand_wait_on_one_key_in_bounded_memory() {
     world.queues.set_limits(limits);
     let one_more = world.wait(1, WakeUpMode::Retry);
     let now = world.time.now();
-    let refused = world
-        .queues
-        .enqueue(now, &key("k"), holder_at(5, "k"), one_more);
+    let refused = world.queues.enqueue(now, &key("k"), holder_at(5), one_more);
     assert_eq!(refused.unwrap_err().1.payload, 1);
     assert_eq!(woken(&world.release(5, "k").retry), [1]);
     assert_eq!(world.advance(DELAY).retry.len(), WAITERS - 1);

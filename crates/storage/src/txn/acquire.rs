@@ -22,7 +22,6 @@
 use std::future::Future;
 
 use futures::StreamExt as _;
-use futures::channel::oneshot;
 use futures::future::{Either, select};
 use kv::in_memory_locks::PessimisticLock;
 use kv::{Engine, Modify, Snapshot, SnapshotContext, Subscribed, WriteData, WriteEvent};
@@ -73,14 +72,14 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         request: AcquirePessimisticLock,
         tracker: TrackerHandle,
     ) -> impl Future<Output = Result<PessimisticLocked>> + Send + 'static + use<E, L> {
-        let (answer, answered) = oneshot::channel();
+        let (answer, answered) = LockAnswer::channel();
         let started = self.start_acquire(request, answer, tracker);
         async move {
             // The request first: where it is polled, it answers while it is. Once it waits for a lock it has ended.
             match select(started?, answered).await {
-                Either::Left((Ok(()), answered)) => answered.await.unwrap_or(Err(Error::Closed)),
+                Either::Left((Ok(()), answered)) => answered.await,
                 Either::Left((Err(error), _)) => Err(error),
-                Either::Right((answer, _)) => answer.unwrap_or(Err(Error::Closed)),
+                Either::Right((answer, _)) => answer,
             }
         }
     }
@@ -123,7 +122,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             let latches = self.shared.latches.set_for(keys);
             let guard = match self.latch(latches, &attempt.deadline).await {
                 Ok(guard) => guard,
-                Err(error) => return drop(attempt.answer.send(Err(error))),
+                Err(error) => return attempt.answer.send(Err(error)),
             };
             let looked = match place.is_pool() {
                 true => Some(self.look(&attempt).await),
@@ -154,7 +153,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let (decided, snapshot) = match looked {
             Ok(decided) => decided,
             Err(error) => {
-                drop(attempt.answer.send(Err(error)));
+                attempt.answer.send(Err(error));
                 return (guard, Left::Free);
             }
         };
@@ -177,7 +176,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                     let lock = LockValue::Shared(locks);
                     Error::from(key_is_locked(lock, &key))
                 });
-                drop(attempt.answer.send(Err(error)));
+                attempt.answer.send(Err(error));
                 Left::Locked
             }
         };
@@ -256,7 +255,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         if locks.is_empty() && modifies.is_empty() {
             // What it asked for it has already, or it is not to have it.
             let has_it = output.keys.iter().any(|told| !is_absent(told));
-            drop(attempt.answer.send(Ok(output)));
+            attempt.answer.send(Ok(output));
             return if has_it { Left::Locked } else { Left::Free };
         }
         let holder = locks.first().map(|(_, lock)| lock.clone());
@@ -266,7 +265,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             && table.insert(&in_memory(&locks))
         {
             self.tell_holders(&locks);
-            drop(attempt.answer.send(Ok(output)));
+            attempt.answer.send(Ok(output));
             return Left::Locked;
         }
         let cf = engine_traits::Cf::Lock;
@@ -299,7 +298,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         if !self.shared.waits.pipelined() {
             let written = self.put(&attempt, modifies, term).await;
             let done = written.as_ref().map(|_| ()).map_err(|_| ());
-            drop(attempt.answer.send(written.map(|()| output)));
+            attempt.answer.send(written.map(|()| output));
             return done;
         }
         let data = WriteData {
@@ -322,13 +321,13 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 WriteEvent::Finished(result) => {
                     let done = result.as_ref().map(|_| ()).map_err(|_| ());
                     if let Some((answer, output)) = unanswered.take() {
-                        drop(answer.send(result.map(|()| output).map_err(Error::from)));
+                        answer.send(result.map(|()| output).map_err(Error::from));
                     }
                     return done;
                 }
             };
             if let Some((answer, output)) = unanswered.take() {
-                drop(answer.send(result.map(|()| output)));
+                answer.send(result.map(|()| output));
             }
         }
         Err(())
@@ -364,7 +363,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             return;
         }
         let now = self.shared.clock.now();
-        let holder = || Holder::new(lock, key.to_raw().unwrap_or_default());
+        let holder = || Holder::new(&lock);
         let effects = waits.with(|queues| queues.acquired(now, key, holder));
         self.act_without_resumes(effects);
     }
@@ -429,10 +428,10 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let waits = &self.shared.waits;
         let now = self.shared.clock.now();
         let Some(times) = self.waits_until(&attempt, now) else {
-            drop(attempt.answer.send(Err(key_is_locked(lock, key).into())));
+            attempt.answer.send(Err(key_is_locked(lock, key).into()));
             return;
         };
-        let holder = Holder::new(lock, key.to_raw().unwrap_or_default());
+        let holder = Holder::new(&lock);
         let wait = wait_of(attempt, times);
         match waits.with(|queues| queues.enqueue(now, key, holder, wait)) {
             Ok(effects) => {
@@ -440,9 +439,9 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
                 self.act_without_resumes(effects);
             }
             Err(refused) => {
-                let (holder, wait) = *refused;
-                let error = mvcc::Error::KeyIsLocked(holder.info);
-                drop(wait.payload.answer.send(Err(error.into())));
+                let (_, wait) = *refused;
+                let error = key_is_locked(lock, key);
+                wait.payload.answer.send(Err(error.into()));
             }
         }
     }

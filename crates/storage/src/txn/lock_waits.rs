@@ -4,10 +4,12 @@
 //! which its client waits. One that can be resumed is kept as the bytes of its message.
 //! Must never: answer, resume or report under the lock of the queues.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::channel::oneshot;
 use lock_manager::{Effects, WaitLimits, WaitQueues};
 use parking_lot::Mutex;
@@ -15,11 +17,34 @@ use runtime::{Instant, Spawner, Timer};
 use tracker::TrackerHandle;
 
 use super::commands::PessimisticLocked;
-use crate::Result;
 use crate::deadline::Deadline;
+use crate::{Error, Result};
 
-/// How a lock request is answered.
-pub(super) type LockAnswer = oneshot::Sender<Result<PessimisticLocked>>;
+/// How a lock request is answered. The answer is made when there is one: it is larger than all else of a channel.
+#[derive(Debug)]
+pub(super) struct LockAnswer(oneshot::Sender<Box<Result<PessimisticLocked>>>);
+
+impl LockAnswer {
+    /// Both ends. Who is dropped without an answer is told that the store stops.
+    pub(super) fn channel() -> (
+        Self,
+        impl Future<Output = Result<PessimisticLocked>> + Send + Unpin + 'static,
+    ) {
+        let (sender, receiver) = oneshot::channel::<Box<Result<PessimisticLocked>>>();
+        let received = receiver.map(|answer| answer.map_or(Err(Error::Closed), |answer| *answer));
+        (LockAnswer(sender), received)
+    }
+
+    /// Answers, if anybody still waits for that.
+    pub(super) fn send(self, answer: Result<PessimisticLocked>) {
+        drop(self.0.send(Box::new(answer)));
+    }
+
+    /// Whether the client is gone.
+    pub(super) fn is_canceled(&self) -> bool {
+        self.0.is_canceled()
+    }
+}
 
 /// A request that waits.
 #[derive(Debug)]
@@ -31,8 +56,8 @@ pub(super) struct Parked {
     pub(super) tracker: TrackerHandle,
 }
 
-/// What a parked request costs besides its message: its share of the channel.
-pub(super) const PARKED_BYTES: usize = size_of::<Parked>();
+/// What a parked request costs besides itself and its message: the channel to its client.
+pub(super) const PARKED_BYTES: usize = 96;
 
 struct State {
     queues: WaitQueues<Parked>,
@@ -148,5 +173,9 @@ impl LockWaits {
 
 /// A tag of a request: none costs nothing.
 pub(super) fn tag(tag: &[u8]) -> Arc<[u8]> {
-    Arc::from(tag)
+    if tag.is_empty() {
+        Arc::default()
+    } else {
+        Arc::from(tag)
+    }
 }

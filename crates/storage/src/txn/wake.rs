@@ -92,7 +92,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         let request = match request {
             Ok(request) => request,
             Err(error) => {
-                drop(payload.answer.send(Err(error)));
+                payload.answer.send(Err(error));
                 return (guard, Left::Free);
             }
         };
@@ -142,7 +142,7 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             let since = changed.map_or(0, |changed| millis_since(changed, now));
             info.set_duration_to_last_update_ms(since);
             let error = mvcc::Error::KeyIsLocked(info);
-            drop(waiter.wait.payload.answer.send(Err(error.into())));
+            waiter.wait.payload.answer.send(Err(error.into()));
         }
         if !forget.is_empty() {
             self.shared.lock_manager.forget(forget);
@@ -211,7 +211,7 @@ fn retry_answer(waiter: Waiter<Parked>, released: &ReleasedLock) {
         primary: payload.request.into_vec(),
         reason: WriteConflictReason::PessimisticRetry,
     };
-    drop(payload.answer.send(Err(error.into())));
+    payload.answer.send(Err(error.into()));
 }
 
 /// At least one: zero says that nothing happened.
@@ -240,7 +240,7 @@ impl<E: Engine, L: LockManager> DeadlockListener for Shared<E, L> {
                 deadlock_key_hash: found.deadlock_key_hash,
                 wait_chain: wait_chain.clone(),
             };
-            drop(waiter.wait.payload.answer.send(Err(error.into())));
+            waiter.wait.payload.answer.send(Err(error.into()));
         }
     }
 }
