@@ -36,10 +36,13 @@ pub struct Config {
     /// Memory that the locks of one region may take; beyond it locks are written. Default: 512 KiB. Raise it when
     /// transactions lock very many keys of a region.
     pub in_memory_peer_size_limit: ReadableSize,
-    /// Memory that the locks of all regions of the store may take; beyond it locks are written. Default: 100 MiB.
+    /// Memory that the locks of all regions of the store may take; beyond it locks are written. Default: 100 MiB, but
+    /// never more than the part that `memory-usage-limit` leaves for it.
     pub in_memory_instance_size_limit: ReadableSize,
     /// Memory that waiting lock requests may take; beyond it a request is told at once who holds the lock, as if it
-    /// had waited. Default: 64 MiB, enough for about 200,000. Raise it when more clients than that wait at a time.
+    /// had waited. The graph in which deadlocks are found may take as much again. Default: 64 MiB, enough for about
+    /// 190,000 on one key, but never more than the part that `memory-usage-limit` leaves for it. Raise it when more
+    /// clients than that wait at a time.
     pub wait_memory_limit: ReadableSize,
 }
 

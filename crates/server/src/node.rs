@@ -307,7 +307,7 @@ impl Parts {
         self.start_heartbeats(&config, &identity, &concurrency, pd.clone(), &local)
             .await?;
         let detector = pessimistic::detector(
-            &config.pessimistic_txn,
+            &config.pessimistic_txn(),
             pd.clone(),
             self.security.clone(),
             self.threads.env(),
@@ -514,11 +514,11 @@ impl Parts {
                 local.set_write_limits(bounds.max_write_bytes, bounds.max_pending_bytes);
                 changed.reconfigure(&config.storage());
             });
-        pessimistic::apply(&config.pessimistic_txn, &storage, &detector);
+        pessimistic::apply(&config.pessimistic_txn(), &storage, &detector);
         let changed = storage.clone();
         let online = self.state.config();
         online.register_below("pessimistic-txn.", move |config| {
-            pessimistic::apply(&config.pessimistic_txn, &changed, &detector);
+            pessimistic::apply(&config.pessimistic_txn(), &changed, &detector);
         });
         let options = ServerOptions {
             config: config.server.clone(),

@@ -144,9 +144,61 @@ pub static WRITE_FLOW: LazyLock<IntGauge> = LazyLock::new(|| {
     .expect("a series is registered once")
 });
 
+/// Lock requests that wait (`waiters`), and the keys that they wait for, or somebody is expected back at (`keys`).
+pub static LOCK_WAITS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!(
+        "tikv_lock_wait_queue_entries_gauge_vec",
+        "Lock requests that wait, and keys that they wait for.",
+        &["type"]
+    )
+    .expect("a series is registered once")
+});
+
+/// Memory of the lock requests that wait.
+pub static LOCK_WAIT_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!(
+        "tikv_lock_wait_queue_bytes",
+        "Bytes of the lock requests that wait."
+    )
+    .expect("a series is registered once")
+});
+
+/// How long lock requests waited, whatever ended it.
+pub static LOCK_WAIT_DURATION: LazyLock<Histogram> = LazyLock::new(|| {
+    register_histogram!(
+        "tikv_lock_manager_waiter_lifetime_duration",
+        "Seconds a lock request waited in its queue.",
+        duration_buckets()
+    )
+    .expect("a series is registered once")
+});
+
+/// Ends of waits: `retry`, `resume`, `timeout`, `deadlock`; and `no_room` for requests that could not begin to wait.
+pub static LOCK_WAIT_ENDS_TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "tikv_lock_wait_ends_total",
+        "Lock requests whose wait has ended, by the reason.",
+        &["reason"],
+    )
+});
+
+/// Pessimistic locks that were to stay in memory: `success`, or `full` when they had to be written.
+pub static IN_MEMORY_LOCKS_TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "tikv_in_memory_pessimistic_locking",
+        "Requests whose pessimistic locks were to be kept in memory.",
+        &["result"],
+    )
+});
+
 /// Every metric of this crate.
 pub fn all() -> Vec<&'static dyn Collector> {
     vec![
+        &*LOCK_WAITS,
+        &*LOCK_WAIT_BYTES,
+        &*LOCK_WAIT_DURATION,
+        &*LOCK_WAIT_ENDS_TOTAL,
+        &*IN_MEMORY_LOCKS_TOTAL,
         &*COMMAND_TOTAL,
         &*TOO_BUSY_TOTAL,
         &*STAGE_TOTAL,

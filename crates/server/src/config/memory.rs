@@ -3,7 +3,8 @@
 //! The process itself is taken off first: code, threads, indexes of requests, an embedded placement
 //! driver. The rest is cut into parts, each in 32ths, and a part that has its own key is what that key
 //! says. What is given away is never more than the limit, unless the keys say so, in which case the
-//! start logs it. Memory is taken as data comes: an idle node is far below its plan.
+//! start logs it. What locks and those who wait for them may take is never more than their part: there the keys
+//! only say less. Memory is taken as data comes: an idle node is far below its plan.
 
 use std::fmt::Write as _;
 
@@ -19,12 +20,15 @@ const LIMIT_MIN: ReadableSize = ReadableSize::mb(256);
 
 /// Parts of what is left after [`BASE`].
 const WHOLE: u64 = 32;
-const BLOCK_CACHE: u64 = 18;
+const BLOCK_CACHE: u64 = 17;
 const WRITE_BUFFERS: u64 = 5;
 const GRPC: u64 = 4;
 const REQUESTS: u64 = 3;
+/// Half of it for locks in memory, a quarter each for requests that wait for locks and for the graph in which
+/// deadlocks are found.
+const LOCKS: u64 = 1;
 const _: () = assert!(
-    BLOCK_CACHE + WRITE_BUFFERS + GRPC + REQUESTS < WHOLE,
+    BLOCK_CACHE + WRITE_BUFFERS + GRPC + REQUESTS + LOCKS < WHOLE,
     "something must be left for what nobody counts"
 );
 
@@ -48,6 +52,11 @@ pub struct MemoryPlan {
     pub requests: u64,
     /// `storage.scheduler-pending-write-threshold`: a part of `requests`.
     pub pending_writes: u64,
+    /// `pessimistic-txn.in-memory-instance-size-limit`, as far as there is room.
+    pub memory_locks: u64,
+    /// `pessimistic-txn.wait-memory-limit`, as far as there is room: of the requests that wait, and once more of the
+    /// graph in which deadlocks are found.
+    pub lock_waits: u64,
 }
 
 impl MemoryPlan {
@@ -64,6 +73,7 @@ impl MemoryPlan {
         // Two of the largest writes: one in progress must not make the next impossible.
         let requests = part(REQUESTS).max(storage.max_write_size.0.saturating_mul(2));
         let requests = set_or(storage.memory_quota, requests);
+        let locks = &config.pessimistic_txn;
         MemoryPlan {
             limit,
             block_cache: set_or(config.storage.block_cache.capacity, part(BLOCK_CACHE)),
@@ -77,6 +87,8 @@ impl MemoryPlan {
                 storage.scheduler_pending_write_threshold,
                 (requests / 2).min(PENDING_WRITES_MAX),
             ),
+            memory_locks: locks.in_memory_instance_size_limit.0.min(part(LOCKS) / 2),
+            lock_waits: locks.wait_memory_limit.0.min(part(LOCKS) / 4),
         }
     }
 
@@ -88,6 +100,9 @@ impl MemoryPlan {
             self.write_buffers,
             self.grpc,
             self.requests,
+            self.memory_locks,
+            self.lock_waits,
+            self.lock_waits,
         ]
         .into_iter()
         .fold(0, u64::saturating_add)
@@ -115,13 +130,16 @@ pub(super) fn table() -> String {
          of its own. {} are taken off for the process itself, the rest is divided:\n\n\
          | limit | `storage.block-cache.capacity` | `rocksdb.write-buffer-limit` | \
          `server.grpc-memory-pool-quota` | `storage.memory-quota` | of it \
-         `storage.scheduler-pending-write-threshold` |\n|---|---|---|---|---|---|\n\
+         `storage.scheduler-pending-write-threshold` | `pessimistic-txn.in-memory-instance-size-limit` | \
+         `pessimistic-txn.wait-memory-limit`, twice |\n|---|---|---|---|---|---|---|---|\n\
          | share of the rest | {BLOCK_CACHE}/{WHOLE} | {WRITE_BUFFERS}/{WHOLE}, at most {} | \
          {GRPC}/{WHOLE} | {REQUESTS}/{WHOLE}, at least twice `storage.max-write-size` | half, at most {} \
-         |\n",
+         | at most {LOCKS}/{} | at most {LOCKS}/{} |\n",
         ReadableSize(BASE),
         ReadableSize(WRITE_BUFFERS_MAX),
         ReadableSize(PENDING_WRITES_MAX),
+        2 * WHOLE,
+        4 * WHOLE,
     );
     for limit in [256, 1024, 8 << 10, 64 << 10].map(ReadableSize::mb) {
         let plan = MemoryPlan::of(&Config {
@@ -134,6 +152,8 @@ pub(super) fn table() -> String {
             plan.grpc,
             plan.requests,
             plan.pending_writes,
+            plan.memory_locks,
+            plan.lock_waits,
         ];
         // Writing to a String cannot fail.
         let _ = write!(text, "| {limit} |");
@@ -175,6 +195,11 @@ mod tests {
             assert_eq!(engine.validate(), Vec::<String>::new());
             assert_eq!(engine.block_cache_size.0, plan.block_cache);
             assert_eq!(engine.write_buffer_limit.0, plan.write_buffers);
+            let locks = config.pessimistic_txn();
+            assert_eq!(locks.validate(), Ok(()));
+            assert_eq!(locks.in_memory_instance_size_limit.0, plan.memory_locks);
+            assert_eq!(locks.wait_memory_limit.0, plan.lock_waits);
+            assert!(plan.lock_waits >= 1 << 20, "{plan:?}");
         }
     }
 
@@ -186,6 +211,8 @@ mod tests {
         config.storage.storage.scheduler_pending_write_threshold = ReadableSize::mb(5);
         config.server.grpc_memory_pool_quota = ReadableSize::mb(9);
         config.rocksdb.write_buffer_limit = ReadableSize::mb(11);
+        config.pessimistic_txn.in_memory_instance_size_limit = ReadableSize::mb(3);
+        config.pessimistic_txn.wait_memory_limit = ReadableSize::mb(2);
         let plan = config.memory_plan();
         let parts = [
             plan.block_cache,
@@ -193,8 +220,10 @@ mod tests {
             plan.pending_writes,
             plan.grpc,
             plan.write_buffers,
+            plan.memory_locks,
+            plan.lock_waits,
         ];
-        assert_eq!(parts.map(|bytes| bytes >> 20), [7, 70, 5, 9, 11]);
+        assert_eq!(parts.map(|bytes| bytes >> 20), [7, 70, 5, 9, 11, 3, 2]);
         assert_eq!(config.storage().max_read_size, ReadableSize::mb(35));
         config.storage.storage.max_read_size = ReadableSize::mb(10);
         assert_eq!(config.storage().max_read_size, ReadableSize::mb(10));

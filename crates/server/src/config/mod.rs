@@ -258,6 +258,19 @@ impl Config {
         }
     }
 
+    /// The settings of pessimistic transactions, with no more memory than the plan has for them.
+    pub fn pessimistic_txn(&self) -> lock_manager::Config {
+        let plan = self.memory_plan();
+        let set = &self.pessimistic_txn;
+        let of_store = ReadableSize(plan.memory_locks);
+        lock_manager::Config {
+            in_memory_instance_size_limit: of_store,
+            in_memory_peer_size_limit: set.in_memory_peer_size_limit.min(of_store),
+            wait_memory_limit: ReadableSize(plan.lock_waits),
+            ..set.clone()
+        }
+    }
+
     /// The settings of the log.
     pub fn logger(&self) -> logger::Config {
         let file = &self.log.file;
@@ -328,6 +341,7 @@ impl Config {
         config.memory_usage_limit = ReadableSize(plan.limit);
         config.storage.block_cache.capacity = ReadableSize(plan.block_cache);
         config.rocksdb.write_buffer_limit = ReadableSize(plan.write_buffers);
+        config.pessimistic_txn = self.pessimistic_txn();
         config.storage.storage = self.storage();
         config.storage.storage.scheduler_worker_pool_size =
             self.storage.storage.scheduler_threads(sys::cpu_count());

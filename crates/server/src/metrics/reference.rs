@@ -54,6 +54,19 @@ const NOTES: &[(&str, &str, Also)] = &[
         "microseconds",
         Also::Tikv,
     ),
+    ("tikv_in_memory_pessimistic_locking", "requests", Also::Tikv),
+    (
+        "tikv_lock_manager_waiter_lifetime_duration",
+        "seconds",
+        Also::Tikv,
+    ),
+    ("tikv_lock_wait_ends_total", "requests", Also::Nobody),
+    ("tikv_lock_wait_queue_bytes", "bytes", Also::Nobody),
+    (
+        "tikv_lock_wait_queue_entries_gauge_vec",
+        "requests, keys",
+        Also::Tikv,
+    ),
     (
         "tikv_scheduler_command_duration_seconds",
         "seconds",

@@ -43,7 +43,7 @@ use super::lock_waits::{LockAnswer, PARKED_BYTES, Parked, tag};
 use super::scheduler::{Scheduler, is_small, task_options};
 use crate::deadline::Deadline;
 use crate::txn::actions::acquire_pessimistic_lock::KeyLocked;
-use crate::{Error, Result};
+use crate::{Error, Result, metrics};
 
 /// A request under its latches.
 pub(super) struct Attempt {
@@ -262,11 +262,17 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         if self.shared.waits.in_memory()
             && modifies.is_empty()
             && let Some(table) = snapshot.memory_locks()
-            && table.insert(&in_memory(&locks))
         {
-            self.tell_holders(&locks);
-            attempt.answer.send(Ok(output));
-            return Left::Locked;
+            let inserted = table.insert(&in_memory(&locks));
+            let result = if inserted { "success" } else { "full" };
+            metrics::IN_MEMORY_LOCKS_TOTAL
+                .with_label_values(&[result])
+                .inc();
+            if inserted {
+                self.tell_holders(&locks);
+                attempt.answer.send(Ok(output));
+                return Left::Locked;
+            }
         }
         let cf = engine_traits::Cf::Lock;
         let puts = locks
@@ -440,6 +446,9 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
             }
             Err(refused) => {
                 let (_, wait) = *refused;
+                metrics::LOCK_WAIT_ENDS_TOTAL
+                    .with_label_values(&["no_room"])
+                    .inc();
                 let error = key_is_locked(lock, key);
                 wait.payload.answer.send(Err(error.into()));
             }

@@ -13,12 +13,14 @@ use futures::FutureExt as _;
 use futures::channel::oneshot;
 use lock_manager::{Effects, WaitLimits, WaitQueues};
 use parking_lot::Mutex;
+use prometheus::IntGauge;
 use runtime::{Instant, Spawner, Timer};
 use tracker::TrackerHandle;
 
+use super::admission::gauge;
 use super::commands::PessimisticLocked;
 use crate::deadline::Deadline;
-use crate::{Error, Result};
+use crate::{Error, Result, metrics};
 
 /// How a lock request is answered. The answer is made when there is one: it is larger than all else of a channel.
 #[derive(Debug)]
@@ -65,9 +67,33 @@ struct State {
     armed: Option<Instant>,
 }
 
+/// What the queues show of themselves, looked up once.
+struct Gauges {
+    waiters: IntGauge,
+    keys: IntGauge,
+}
+
+impl Default for Gauges {
+    fn default() -> Self {
+        Gauges {
+            waiters: metrics::LOCK_WAITS.with_label_values(&["waiters"]),
+            keys: metrics::LOCK_WAITS.with_label_values(&["keys"]),
+        }
+    }
+}
+
+impl Gauges {
+    fn show(&self, queues: &WaitQueues<Parked>) {
+        self.waiters.set(gauge(queues.len()));
+        self.keys.set(gauge(queues.keys()));
+        metrics::LOCK_WAIT_BYTES.set(gauge(queues.bytes()));
+    }
+}
+
 /// The waiting requests of a store.
 pub(super) struct LockWaits {
     state: Mutex<State>,
+    gauges: Gauges,
     /// For how many keys somebody waits or is expected back; may be looked at without the lock.
     keys: AtomicUsize,
     wait_timeout_ms: AtomicU64,
@@ -92,6 +118,7 @@ impl LockWaits {
                 queues: WaitQueues::new(limits(config)),
                 armed: None,
             }),
+            gauges: Gauges::default(),
             keys: AtomicUsize::new(0),
             wait_timeout_ms: AtomicU64::new(0),
             pipelined: AtomicBool::new(false),
@@ -145,6 +172,7 @@ impl LockWaits {
         let mut state = self.state.lock();
         let outcome = act(&mut state.queues);
         self.keys.store(state.queues.keys(), Ordering::Release);
+        self.gauges.show(&state.queues);
         outcome
     }
 

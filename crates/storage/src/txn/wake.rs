@@ -19,7 +19,7 @@ use super::commands::AcquirePessimisticLock;
 use super::latch_guard::LatchGuard;
 use super::lock_waits::Parked;
 use super::scheduler::{Scheduler, Shared};
-use crate::Error;
+use crate::{Error, metrics};
 
 /// Requests to be resumed under one latch, each with what was released.
 type Resumed = VecDeque<(Waiter<Parked>, ReleasedLock)>;
@@ -136,9 +136,14 @@ impl<E: Engine, L: LockManager> Scheduler<E, L> {
         } = effects;
         let now = self.shared.clock.now();
         for (waiter, released) in retry {
+            ended("retry", &waiter, now);
             retry_answer(waiter, &released);
         }
+        for (waiter, _) in &resume {
+            ended("resume", waiter, now);
+        }
         for (waiter, mut info, changed) in timed_out {
+            ended("timeout", &waiter, now);
             let since = changed.map_or(0, |changed| millis_since(changed, now));
             info.set_duration_to_last_update_ms(since);
             let error = mvcc::Error::KeyIsLocked(info);
@@ -214,6 +219,15 @@ fn retry_answer(waiter: Waiter<Parked>, released: &ReleasedLock) {
     payload.answer.send(Err(error.into()));
 }
 
+/// Notes that a wait has ended.
+fn ended(reason: &str, waiter: &Waiter<Parked>, now: Instant) {
+    let waited = now.saturating_duration_since(waiter.wait.since);
+    metrics::LOCK_WAIT_DURATION.observe(waited.as_secs_f64());
+    metrics::LOCK_WAIT_ENDS_TOTAL
+        .with_label_values(&[reason])
+        .inc();
+}
+
 /// At least one: zero says that nothing happened.
 fn millis_since(before: Instant, now: Instant) -> u64 {
     let millis = now.saturating_duration_since(before).as_millis();
@@ -232,7 +246,9 @@ impl<E: Engine, L: LockManager> DeadlockListener for Shared<E, L> {
             .collect();
         // The detector tells the way back to the one who asked; the step that closes the circle is the asker's.
         wait_chain.push(lock_manager::wire_entry(&found.wait));
+        let now = self.clock.now();
         for waiter in waiters {
+            ended("deadlock", &waiter, now);
             let error = mvcc::Error::Deadlock {
                 start_ts: found.wait.txn,
                 lock_ts: found.wait.holder,
