@@ -26,6 +26,9 @@ pub(crate) struct Plan {
     /// Write the report to docs/bench, to be committed, instead of target/bench.
     #[arg(long)]
     save: bool,
+    /// Write the report in docs/bench again, with the notes there as they are now, and measure nothing.
+    #[arg(long)]
+    renew: bool,
 }
 
 /// A program of others, and Debian's package that has it.
@@ -33,7 +36,7 @@ const OTHERS: [(&str, &str); 2] = [("etcd", "etcd-server"), ("redis-server", "re
 
 /// Builds and measures.
 pub(crate) fn bench(machine: &Machine, plan: &Plan) -> anyhow::Result<()> {
-    if !plan.list {
+    if !plan.list && !plan.renew {
         install_others();
     }
     let mut build = machine.cargo();
@@ -50,7 +53,7 @@ pub(crate) fn bench(machine: &Machine, plan: &Plan) -> anyhow::Result<()> {
     measure.env("TMPDIR", &data);
     measure.env("TIKV_TEST_BINARIES", target.join("release"));
     measure.args(arguments(plan));
-    let out = match plan.save {
+    let out = match plan.save || plan.renew {
         true => PathBuf::from("docs/bench"),
         false => target.join("bench"),
     };
@@ -74,6 +77,9 @@ fn arguments(plan: &Plan) -> Vec<String> {
     let mut arguments = Vec::new();
     if plan.list {
         arguments.push("--list".to_owned());
+    }
+    if plan.renew {
+        arguments.push("--renew".to_owned());
     }
     if plan.quick {
         arguments.extend(["--mode".to_owned(), "quick".to_owned()]);
@@ -119,6 +125,7 @@ mod tests {
             quick: true,
             list: false,
             save: false,
+            renew: false,
         };
         assert_eq!(
             arguments(&plan).join(" "),

@@ -6,7 +6,8 @@
     reason = "a program for people at a terminal: printing is its output"
 )]
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -30,6 +31,9 @@ struct Flags {
     /// Print the names of the scenarios and what they find out
     #[arg(long)]
     list: bool,
+    /// Write the report in --out again, with the notes there as they are now, and measure nothing
+    #[arg(long)]
+    renew: bool,
     /// The etcd to compare with
     #[arg(long, value_name = "PROGRAM")]
     etcd: Option<PathBuf>,
@@ -92,6 +96,9 @@ fn run(flags: Flags) -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    if flags.renew {
+        return renew(&flags.out);
+    }
     let names = chosen(&flags.only)?;
     let machine = Machine::look();
     let progress = Progress::of_stderr();
@@ -128,6 +135,14 @@ fn run(flags: Flags) -> anyhow::Result<()> {
     println!("{}", count(&report.lines));
     println!("report: {}", saved.markdown.display());
     anyhow::ensure!(failures.is_empty(), "failed: {}", failures.join("; "));
+    Ok(())
+}
+
+fn renew(directory: &Path) -> anyhow::Result<()> {
+    let json = directory.join("latest.json");
+    let text = fs::read_to_string(&json).with_context(|| format!("read {}", json.display()))?;
+    let saved = Report::from_json(&text)?.save(directory)?;
+    println!("report: {}", saved.markdown.display());
     Ok(())
 }
 

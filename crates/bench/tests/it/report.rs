@@ -164,3 +164,12 @@ fn a_report_is_saved_with_the_notes_beside_it() {
     assert_eq!(Report::from_json(&json).unwrap(), report());
     assert!(saved.plot.is_file());
 }
+
+/// `cargo xtask bench --renew` makes it so.
+#[test]
+fn the_committed_report_has_the_notes_as_they_are() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bench");
+    let read = |name: &str| fs::read_to_string(docs.join(name)).unwrap();
+    let report = Report::from_json(&read("latest.json")).unwrap();
+    assert_eq!(report.markdown(&read("NOTES.md")), read("REPORT.md"));
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use grpcio::{ChannelBuilder, EnvBuilder};
-use integration_tests::TikvServer;
+use integration_tests::{TikvServer, get};
 use kvproto::kvrpcpb::GetLockWaitInfoRequest;
 use kvproto::tikvpb::TikvClient;
 use tikv_client::{CheckLevel, Error, Transaction, TransactionClient, TransactionOptions};
@@ -157,5 +157,14 @@ async fn a_deadlock_is_told_to_one_of_the_two() {
     after.put(key("a"), key("1")).await.unwrap();
     after.put(key("b"), key("1")).await.unwrap();
     after.commit().await.unwrap();
+    let metrics = get(server.status_address(), "/metrics").await.unwrap().body;
+    for seen in [
+        "tikv_lock_wait_ends_total{reason=\"deadlock\"} 1",
+        "tikv_lock_wait_ends_total{reason=\"retry\"} 1",
+        "tikv_lock_wait_queue_entries_gauge_vec{type=\"waiters\"} 0",
+        "tikv_lock_manager_waiter_lifetime_duration_count 2",
+    ] {
+        assert!(metrics.contains(seen), "{seen}\n{metrics}");
+    }
     server.stop().await.unwrap();
 }
