@@ -15,8 +15,8 @@ use concurrency_manager::ConcurrencyManager;
 use engine_rocks::RocksEngine;
 use futures::executor::block_on;
 use kv::{LocalEngine, LocalRegion};
+use kvproto::kvrpcpb;
 use kvproto::kvrpcpb::{CommitRequest, Mutation, Op, PrewriteRequest};
-use kvproto::{kvrpcpb, metapb};
 use lock_manager::NoDetector;
 use runtime::Runtime;
 use storage::{Commit, Config, Error, Prewrite, ScanOptions, Storage};
@@ -246,17 +246,5 @@ fn number(text: &[u8]) -> anyhow::Result<u64> {
 
 /// The whole key space on one store.
 fn region() -> LocalRegion {
-    let mut peer = metapb::Peer::default();
-    peer.set_id(3);
-    peer.set_store_id(1);
-    let mut region = metapb::Region::default();
-    region.set_id(2);
-    region.mut_region_epoch().set_version(1);
-    region.mut_region_epoch().set_conf_ver(1);
-    region.mut_peers().push(peer.clone());
-    LocalRegion {
-        region,
-        store_id: 1,
-        peer,
-    }
+    LocalRegion::all_keys(2, 1, 3)
 }

@@ -13,7 +13,6 @@ use futures::future::BoxFuture;
 use kv::in_memory_locks::LockTableLimits;
 use kv::{LocalEngine, LocalRegion};
 use kvproto::kvrpcpb::{Mutation, Op, PessimisticLockRequest};
-use kvproto::metapb;
 use lock_manager::{Detector, DetectorLimits};
 use online_config::{ReadableDuration, ReadableSize};
 use runtime::Stepper;
@@ -45,28 +44,12 @@ pub(crate) fn bytes_of_thread() -> Option<u64> {
     (allocated > 0).then(|| allocated.wrapping_sub(given_back))
 }
 
-fn whole_key_space() -> LocalRegion {
-    let mut peer = metapb::Peer::default();
-    peer.set_id(3);
-    peer.set_store_id(1);
-    let mut region = metapb::Region::default();
-    region.set_id(2);
-    region.mut_region_epoch().set_version(1);
-    region.mut_region_epoch().set_conf_ver(1);
-    region.mut_peers().push(peer.clone());
-    LocalRegion {
-        region,
-        store_id: 1,
-        peer,
-    }
-}
-
 impl Store {
     /// An empty store, with room for all locks in memory.
     pub(crate) fn new() -> anyhow::Result<Store> {
         let stepper = Stepper::new(1);
         let runtime = stepper.runtime();
-        let region = whole_key_space();
+        let region = LocalRegion::all_keys(2, 1, 3);
         let on_failure = Arc::new(|reason: &str| panic!("the engine in memory failed: {reason}"));
         let config = kv::Config::default();
         let engine = MemEngine::new();

@@ -27,6 +27,24 @@ pub struct LocalRegion {
 }
 
 impl LocalRegion {
+    /// All keys in one region of one peer, as a new cluster has them.
+    #[must_use]
+    pub fn all_keys(region_id: u64, store_id: u64, peer_id: u64) -> Self {
+        let mut peer = metapb::Peer::default();
+        peer.set_id(peer_id);
+        peer.set_store_id(store_id);
+        let mut region = metapb::Region::default();
+        region.set_id(region_id);
+        region.mut_region_epoch().set_conf_ver(1);
+        region.mut_region_epoch().set_version(1);
+        region.mut_peers().push(peer.clone());
+        LocalRegion {
+            region,
+            store_id,
+            peer,
+        }
+    }
+
     /// An envelope that passes every check, for callers inside the process.
     pub fn context(&self) -> kvrpcpb::Context {
         let mut ctx = kvrpcpb::Context::default();
@@ -137,21 +155,11 @@ mod tests {
     use crate::Error;
 
     fn region(start: &[u8], end: &[u8]) -> LocalRegion {
-        let mut peer = metapb::Peer::default();
-        peer.set_id(3);
-        peer.set_store_id(1);
-        let mut region = metapb::Region::default();
-        region.set_id(2);
-        region.set_start_key(start.to_vec());
-        region.set_end_key(end.to_vec());
-        region.mut_region_epoch().set_conf_ver(1);
-        region.mut_region_epoch().set_version(7);
-        region.mut_peers().push(peer.clone());
-        LocalRegion {
-            region,
-            store_id: 1,
-            peer,
-        }
+        let mut local = LocalRegion::all_keys(2, 1, 3);
+        local.region.set_start_key(start.to_vec());
+        local.region.set_end_key(end.to_vec());
+        local.region.mut_region_epoch().set_version(7);
+        local
     }
 
     fn refused(change: impl FnOnce(&mut kvrpcpb::Context)) -> errorpb::Error {

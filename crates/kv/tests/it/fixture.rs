@@ -7,7 +7,6 @@ use kv::{
     Config, Engine, LocalEngine, LocalRegion, Modify, Snapshot, SnapshotContext, Subscribed,
     WriteData, WriteEvent,
 };
-use kvproto::metapb;
 use parking_lot::Mutex;
 use runtime::Runtime;
 use txn_types::Key;
@@ -18,19 +17,7 @@ pub(crate) struct Fixture<E: KvEngine> {
 }
 
 pub(crate) fn region() -> LocalRegion {
-    let mut peer = metapb::Peer::default();
-    peer.set_id(3);
-    peer.set_store_id(1);
-    let mut region = metapb::Region::default();
-    region.set_id(2);
-    region.mut_region_epoch().set_conf_ver(1);
-    region.mut_region_epoch().set_version(1);
-    region.mut_peers().push(peer.clone());
-    LocalRegion {
-        region,
-        store_id: 1,
-        peer,
-    }
+    LocalRegion::all_keys(2, 1, 3)
 }
 
 pub(crate) fn start<E: KvEngine>(engine: E, runtime: &Runtime, config: Config) -> Fixture<E> {

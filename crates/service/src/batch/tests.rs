@@ -9,7 +9,7 @@ use engine_mem::MemEngine;
 use engine_traits::{Cf, KvEngine as _, WriteBatch as _, WriteOptions};
 use futures::channel::mpsc;
 use kv::{LocalEngine, LocalRegion};
-use kvproto::{kvrpcpb, metapb};
+use kvproto::kvrpcpb;
 use lock_manager::NoDetector;
 use parking_lot::Mutex;
 use runtime::Stepper;
@@ -237,19 +237,7 @@ fn message(requests: impl IntoIterator<Item = (u64, Request)>) -> BatchCommandsR
 }
 
 fn region() -> LocalRegion {
-    let mut peer = metapb::Peer::default();
-    peer.set_id(3);
-    peer.set_store_id(STORE);
-    let mut region = metapb::Region::default();
-    region.set_id(2);
-    region.mut_region_epoch().set_conf_ver(1);
-    region.mut_region_epoch().set_version(1);
-    region.mut_peers().push(peer.clone());
-    LocalRegion {
-        region,
-        store_id: STORE,
-        peer,
-    }
+    LocalRegion::all_keys(2, STORE, 3)
 }
 
 #[test]

@@ -14,7 +14,6 @@ use grpcio::{
 };
 use kv::{Engine as _, LocalEngine, LocalRegion};
 use kvproto::kvrpcpb::{Context, Mutation, Op, PrewriteRequest};
-use kvproto::metapb;
 use kvproto::tikvpb::{TikvClient, create_tikv};
 use lock_manager::NoDetector;
 use runtime::Runtime;
@@ -50,19 +49,7 @@ fn oracle() -> TsoSource {
 }
 
 fn region() -> LocalRegion {
-    let mut peer = metapb::Peer::default();
-    peer.set_id(3);
-    peer.set_store_id(STORE);
-    let mut region = metapb::Region::default();
-    region.set_id(REGION);
-    region.mut_region_epoch().set_conf_ver(1);
-    region.mut_region_epoch().set_version(1);
-    region.mut_peers().push(peer.clone());
-    LocalRegion {
-        region,
-        store_id: STORE,
-        peer,
-    }
+    LocalRegion::all_keys(REGION, STORE, 3)
 }
 
 impl Fixture {

@@ -16,7 +16,7 @@ use engine_traits::{
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kv::{Engine, LocalEngine, LocalRegion, SnapshotContext};
-use kvproto::{kvrpcpb, metapb};
+use kvproto::kvrpcpb;
 use lock_manager::{Detector, DetectorLimits};
 use runtime::Stepper;
 use storage::{CausalTs, Config, Storage, TsoSource, expiry_filter};
@@ -193,19 +193,7 @@ fn oracle() -> TsoSource {
 
 /// The whole key space as one region.
 pub(crate) fn local_region() -> LocalRegion {
-    let mut peer = metapb::Peer::default();
-    peer.set_id(3);
-    peer.set_store_id(1);
-    let mut region = metapb::Region::default();
-    region.set_id(2);
-    region.mut_region_epoch().set_version(1);
-    region.mut_region_epoch().set_conf_ver(1);
-    region.mut_peers().push(peer.clone());
-    LocalRegion {
-        region,
-        store_id: 1,
-        peer,
-    }
+    LocalRegion::all_keys(2, 1, 3)
 }
 
 /// A fresh account, for calls whose cost nobody looks at.
