@@ -282,7 +282,7 @@ impl Iterable for MemSnapshot {
     type Iter = MemIterator;
 
     fn iter(&self, cf: Cf, opts: IterOptions) -> Result<MemIterator> {
-        Ok(MemIterator::new(self.reader.clone(), cf, opts))
+        MemIterator::new(self.reader.clone(), cf, opts)
     }
 }
 

@@ -32,6 +32,9 @@ pub struct MemIterator {
     upper: Bound<Vec<u8>>,
     empty: bool,
     only_cached: bool,
+    within_prefix: bool,
+    /// Of the key last sought, where the iterator stays within it.
+    prefix: Option<Vec<u8>>,
     direction: Direction,
     /// The front is where the iterator stands; the rest follows in `direction`.
     ahead: VecDeque<(Bytes, Bytes)>,
@@ -39,18 +42,26 @@ pub struct MemIterator {
 }
 
 impl MemIterator {
-    pub(crate) fn new(reader: Arc<Reader>, cf: Cf, opts: IterOptions) -> Self {
-        MemIterator {
+    pub(crate) fn new(reader: Arc<Reader>, cf: Cf, opts: IterOptions) -> Result<Self> {
+        opts.check(cf)?;
+        Ok(MemIterator {
             reader,
             cf,
             empty: opts.is_empty_range(),
             only_cached: opts.only_cached,
+            within_prefix: opts.within_prefix,
+            prefix: None,
             lower: opts.lower.map_or(Bound::Unbounded, Bound::Included),
             upper: opts.upper.map_or(Bound::Unbounded, Bound::Excluded),
             direction: Direction::Forward,
             ahead: VecDeque::new(),
             chunk: FIRST_CHUNK,
-        }
+        })
+    }
+
+    /// Refuses a movement that is not defined within a prefix.
+    fn check_free(&mut self) -> Result<()> {
+        IterOptions::check_free(self.within_prefix).inspect_err(|_| self.ahead.clear())
     }
 
     /// Reads the chunk that starts at `from` (or at the end of the bounds where one looks from).
@@ -72,6 +83,11 @@ impl MemIterator {
             Direction::Backward => store.backward(cf, seq, bounds, chunk),
         });
         self.ahead = entries.into();
+        if let Some(prefix) = &self.prefix {
+            let same = |(key, _): &(Bytes, Bytes)| cf.prefix(key) == Some(prefix);
+            let end = self.ahead.iter().position(|entry| !same(entry));
+            self.ahead.truncate(end.unwrap_or(self.ahead.len()));
+        }
         self.chunk = (self.chunk * 2).min(LARGEST_CHUNK);
         !self.ahead.is_empty()
     }
@@ -106,11 +122,16 @@ impl MemIterator {
 impl EngineIterator for MemIterator {
     fn seek(&mut self, key: &[u8]) -> Result<bool> {
         self.begin_seek()?;
+        self.prefix = match self.within_prefix {
+            true => self.cf.prefix(key).map(<[u8]>::to_vec),
+            false => None,
+        };
         let below = matches!(&self.lower, Bound::Included(lower) if key <= &lower[..]);
         Ok(self.fill(Direction::Forward, (!below).then_some(Bound::Included(key))))
     }
 
     fn seek_for_prev(&mut self, key: &[u8]) -> Result<bool> {
+        self.check_free()?;
         self.begin_seek()?;
         let above = matches!(&self.upper, Bound::Excluded(upper) if key >= &upper[..]);
         Ok(self.fill(
@@ -120,11 +141,13 @@ impl EngineIterator for MemIterator {
     }
 
     fn seek_to_first(&mut self) -> Result<bool> {
+        self.check_free()?;
         self.begin_seek()?;
         Ok(self.fill(Direction::Forward, None))
     }
 
     fn seek_to_last(&mut self) -> Result<bool> {
+        self.check_free()?;
         self.begin_seek()?;
         Ok(self.fill(Direction::Backward, None))
     }
@@ -134,6 +157,7 @@ impl EngineIterator for MemIterator {
     }
 
     fn prev(&mut self) -> Result<bool> {
+        self.check_free()?;
         Ok(self.step(Direction::Backward))
     }
 

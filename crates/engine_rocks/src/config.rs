@@ -55,7 +55,8 @@ pub struct CfConfig {
     pub target_file_size_base: ReadableSize,
     /// Bytes of the first sorted level. Default 128 MiB.
     pub max_bytes_for_level_base: ReadableSize,
-    /// Bits per key of the filters that spare reads of absent keys; 0 for none. Default 10.
+    /// Bits per key of the filters, of files and of write buffers, that spare reads of absent keys; 0 for
+    /// none. Default 10.
     pub bloom_filter_bits_per_key: f64,
     /// Bytes of a block, before compression. Default 16 KiB.
     pub block_size: ReadableSize,

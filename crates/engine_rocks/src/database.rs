@@ -16,6 +16,7 @@ use crate::batch::{CfIds, cf_id_of_probe};
 use crate::config::{CfConfig, Config};
 use crate::error::{from_open, from_rocks};
 use crate::filter::{Slot, SlotFactory};
+use crate::prefix;
 use crate::pressure::{self, Bears};
 
 /// Column families are opened once and never created or dropped afterwards.
@@ -255,9 +256,11 @@ fn cf_options(cf: Cf, config: &CfConfig, cache: &Cache) -> Result<Options> {
     table.set_cache_index_and_filter_blocks(true);
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    if config.bloom_filter_bits_per_key > 0.0 {
-        table.set_bloom_filter(config.bloom_filter_bits_per_key, false);
-        table.set_whole_key_filtering(true);
+    let bits = config.bloom_filter_bits_per_key;
+    if bits > 0.0 {
+        table.set_bloom_filter(bits, false);
+        // What is looked for where keys have prefixes is one of those with a prefix, hardly ever a known key.
+        table.set_whole_key_filtering(cf.prefix(&[]).is_none());
     }
     let mut options = match cf {
         // The binding has no setter for it.
@@ -265,6 +268,7 @@ fn cf_options(cf: Cf, config: &CfConfig, cache: &Cache) -> Result<Options> {
         Cf::Write => flushed_after(DEAD_RECORDS_MAX)?,
         Cf::Default | Cf::Raft => Options::default(),
     };
+    prefix::set_filters(&mut options, cf, bits);
     if cf == Cf::Write {
         // A file with so many in a row is compacted, whatever its size, until they are gone.
         let (window, trigger) = (2 * DEAD_RECORDS_MAX as usize, DEAD_RECORDS_MAX as usize);

@@ -15,6 +15,7 @@ pub struct RocksIterator {
     iter: OwnedIterator,
     /// The bounds admit no key. RocksDB does not define what it does with such bounds.
     empty: bool,
+    within_prefix: bool,
     /// Whether it stands on an entry, as the last movement told.
     valid: bool,
 }
@@ -27,7 +28,11 @@ impl RocksIterator {
         opts: IterOptions,
     ) -> Result<Self> {
         let empty = opts.is_empty_range();
+        opts.check(cf)?;
         let mut options = ReadOptions::default();
+        // Without this an iterator of a column family with prefixes passes over what its filters do not know.
+        options.set_total_order_seek(!opts.within_prefix);
+        options.set_prefix_same_as_start(opts.within_prefix);
         options.fill_cache(opts.fill_cache);
         options.set_read_tier(read_tier(opts.only_cached));
         options.set_max_skippable_internal_keys(opts.max_skipped_internal);
@@ -43,8 +48,14 @@ impl RocksIterator {
         Ok(RocksIterator {
             iter,
             empty,
+            within_prefix: opts.within_prefix,
             valid: false,
         })
+    }
+
+    /// Refuses a movement that is not defined within a prefix.
+    fn check_free(&mut self) -> Result<()> {
+        IterOptions::check_free(self.within_prefix).inspect_err(|_| self.valid = false)
     }
 
     /// What the last movement led to. An invalid cursor stands at an end or before an error.
@@ -71,6 +82,7 @@ impl EngineIterator for RocksIterator {
     }
 
     fn seek_for_prev(&mut self, key: &[u8]) -> Result<bool> {
+        self.check_free()?;
         if self.empty {
             return Ok(false);
         }
@@ -79,6 +91,7 @@ impl EngineIterator for RocksIterator {
     }
 
     fn seek_to_first(&mut self) -> Result<bool> {
+        self.check_free()?;
         if self.empty {
             return Ok(false);
         }
@@ -87,6 +100,7 @@ impl EngineIterator for RocksIterator {
     }
 
     fn seek_to_last(&mut self) -> Result<bool> {
+        self.check_free()?;
         if self.empty {
             return Ok(false);
         }
@@ -103,6 +117,7 @@ impl EngineIterator for RocksIterator {
     }
 
     fn prev(&mut self) -> Result<bool> {
+        self.check_free()?;
         if !self.valid() {
             return Ok(false);
         }

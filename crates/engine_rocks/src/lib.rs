@@ -11,6 +11,7 @@ mod estimate;
 mod filter;
 mod iterator;
 mod owned;
+mod prefix;
 mod pressure;
 
 pub use batch::RocksWriteBatch;

@@ -49,6 +49,21 @@ impl Cf {
             Cf::Raft => 3,
         }
     }
+
+    /// The prefix of a key by which engines may keep filters, where the column family has such: in `write`,
+    /// where a key ends with eight bytes of timestamp, what stands before them. All versions of a user key
+    /// have it in common. Shorter keys are their own prefix.
+    pub fn prefix(self, key: &[u8]) -> Option<&[u8]> {
+        const TIMESTAMP: usize = 8;
+        match self {
+            Cf::Write => Some(
+                key.len()
+                    .checked_sub(TIMESTAMP)
+                    .map_or(key, |len| &key[..len]),
+            ),
+            Cf::Default | Cf::Lock | Cf::Raft => None,
+        }
+    }
 }
 
 impl fmt::Display for Cf {
@@ -60,6 +75,18 @@ impl fmt::Display for Cf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_of_a_user_key_have_their_prefix_in_common() {
+        assert_eq!(
+            Cf::Write.prefix(b"user-key12345678"),
+            Some(&b"user-key"[..])
+        );
+        assert_eq!(Cf::Write.prefix(b"12345678"), Some(&b""[..]));
+        assert_eq!(Cf::Write.prefix(b"1234567"), Some(&b"1234567"[..]));
+        assert_eq!(Cf::Write.prefix(b""), Some(&b""[..]));
+        assert_eq!(Cf::Lock.prefix(b"user-key12345678"), None);
+    }
 
     #[test]
     fn names_and_indexes_round_trip() {

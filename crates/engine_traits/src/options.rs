@@ -1,5 +1,7 @@
 //! What a caller may ask of a read, an iteration or a write.
 
+use crate::{Cf, Error, Result};
+
 /// How a point read treats caches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReadOptions {
@@ -43,6 +45,17 @@ pub struct IterOptions {
     ///
     /// [`Error::TooManySkipped`]: crate::Error::TooManySkipped
     pub max_skipped_internal: u64,
+    /// A seek finds only entries with the [prefix](crate::Cf::prefix) of the key sought, and the iterator ends
+    /// where they do. Engines with filters then need not look where no such entry is, so it is the way to
+    /// read the versions of one user key after the other.
+    ///
+    /// Such an iterator only seeks and steps forward; other movements are
+    /// [`Error::InvalidArgument`], as is making one on a column family without prefixes. Entries with one
+    /// prefix must stand together, which is so where no prefix is the beginning of another; else which of
+    /// them are found is not determined.
+    ///
+    /// [`Error::InvalidArgument`]: crate::Error::InvalidArgument
+    pub within_prefix: bool,
 }
 
 impl Default for IterOptions {
@@ -54,6 +67,7 @@ impl Default for IterOptions {
             only_cached: false,
             key_only: false,
             max_skipped_internal: 0,
+            within_prefix: false,
         }
     }
 }
@@ -66,6 +80,27 @@ impl IterOptions {
             upper: Some(upper.into()),
             ..Default::default()
         }
+    }
+
+    /// Refuses options that an iterator of `cf` cannot have: engines ask before they make one.
+    pub fn check(&self, cf: Cf) -> Result<()> {
+        if self.within_prefix && cf.prefix(&[]).is_none() {
+            return Err(Error::InvalidArgument(format!(
+                "the column family {cf} has no prefixes to stay within"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuses a movement that these options do not allow; engines ask before all but
+    /// [`seek`](crate::EngineIterator::seek) and [`next`](crate::EngineIterator::next).
+    pub fn check_free(within_prefix: bool) -> Result<()> {
+        if within_prefix {
+            return Err(Error::InvalidArgument(
+                "an iterator within a prefix only seeks and steps forward".into(),
+            ));
+        }
+        Ok(())
     }
 
     /// Whether no key at all can lie within the bounds.

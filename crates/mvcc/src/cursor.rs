@@ -136,19 +136,6 @@ impl<I: EngineIterator> Cursor<I> {
     }
 }
 
-/// Options of an iterator over the versions of one user key alone.
-fn versions_of(user_key: &[u8], fill_cache: bool) -> IterOptions {
-    let mut upper = Vec::with_capacity(user_key.len() + TS_LEN + 1);
-    upper.extend_from_slice(user_key);
-    append_after_versions(&mut upper);
-    IterOptions {
-        lower: Some(user_key.to_vec()),
-        upper: Some(upper),
-        fill_cache,
-        ..IterOptions::default()
-    }
-}
-
 /// Turns an encoded user key into a position above all its versions and below every later user
 /// key. Encoded user keys are no prefixes of each other, so nothing else lies between.
 pub(crate) fn append_after_versions(user_key: &mut Vec<u8>) {
@@ -157,31 +144,20 @@ pub(crate) fn append_after_versions(user_key: &mut Vec<u8>) {
 
 /// A cursor over the records of one user key after the other.
 ///
-/// Most requests read one key: for that, an iterator bounded to the key never walks into the
-/// remains of deleted neighbours. A second key shows that more will follow: from then on one
-/// iterator without bounds serves all, because making iterators costs more than such walks.
+/// Its iterator stays among the versions of the key it sought: it never walks into the remains of deleted
+/// neighbours, and the engine's filters spare it the files and buffers where the key is not.
 pub(crate) struct VersionCursor<S: Snapshot> {
     cursor: Option<Cursor<S::Iter>>,
-    bound: Bound,
     fill_cache: bool,
     seek_key: Vec<u8>,
-    statistics: CfStatistics,
-}
-
-enum Bound {
-    None,
-    To(Key),
-    Everything,
 }
 
 impl<S: Snapshot> VersionCursor<S> {
     pub(crate) fn new(fill_cache: bool) -> Self {
         Self {
             cursor: None,
-            bound: Bound::None,
             fill_cache,
             seek_key: Vec::new(),
-            statistics: CfStatistics::default(),
         }
     }
 
@@ -193,9 +169,16 @@ impl<S: Snapshot> VersionCursor<S> {
         key: &Key,
         ts: TimeStamp,
     ) -> Result<Option<&mut Cursor<S::Iter>>> {
-        self.prepare(snapshot, key)?;
-        let Some(cursor) = self.cursor.as_mut() else {
-            return Ok(None);
+        let cursor = match &mut self.cursor {
+            Some(cursor) => cursor,
+            none => {
+                let options = IterOptions {
+                    fill_cache: self.fill_cache,
+                    within_prefix: true,
+                    ..IterOptions::default()
+                };
+                none.insert(Cursor::new(snapshot.iter(Cf::Write, options)?))
+            }
         };
         self.seek_key.clear();
         self.seek_key.extend_from_slice(key.as_encoded());
@@ -208,36 +191,10 @@ impl<S: Snapshot> VersionCursor<S> {
         Ok((found && Key::is_user_key_eq(cursor.key(), key.as_encoded())).then_some(cursor))
     }
 
-    fn prepare(&mut self, snapshot: &S, key: &Key) -> Result<()> {
-        let (bound, options) = match &self.bound {
-            Bound::Everything => return Ok(()),
-            Bound::To(current) if current == key => return Ok(()),
-            Bound::None => (
-                Bound::To(key.clone()),
-                versions_of(key.as_encoded(), self.fill_cache),
-            ),
-            Bound::To(_) => (
-                Bound::Everything,
-                IterOptions {
-                    fill_cache: self.fill_cache,
-                    ..IterOptions::default()
-                },
-            ),
-        };
-        self.collect_statistics();
-        self.cursor = Some(Cursor::new(snapshot.iter(Cf::Write, options)?));
-        self.bound = bound;
-        Ok(())
-    }
-
-    fn collect_statistics(&mut self) {
-        if let Some(cursor) = &mut self.cursor {
-            self.statistics.add(&cursor.take_statistics());
-        }
-    }
-
     pub(crate) fn take_statistics(&mut self) -> CfStatistics {
-        self.collect_statistics();
-        std::mem::take(&mut self.statistics)
+        self.cursor
+            .as_mut()
+            .map(Cursor::take_statistics)
+            .unwrap_or_default()
     }
 }

@@ -2,7 +2,8 @@
 
 use engine_rocks::RocksEngine;
 use engine_traits::{
-    Cf, EngineIterator, Error, IterOptions, Iterable, KvEngine, Peekable, ReadOptions,
+    Cf, EngineIterator, Error, IterOptions, Iterable, KvEngine, Peekable, ReadOptions, WriteBatch,
+    WriteOptions,
 };
 
 use crate::fixture::{Directories, put, tiny};
@@ -49,4 +50,35 @@ fn they_never_touch_a_file() {
     // From now on it is in the cache.
     assert_eq!(get(&engine, b"k").unwrap().unwrap(), b"v");
     assert_eq!(first(&engine).unwrap(), b"k");
+}
+
+/// A seek within the prefix of a key that is nowhere is answered by filters, where another seek needs a block.
+#[test]
+fn filters_answer_for_absent_prefixes() {
+    let directories = Directories::new();
+    let path = directories.fresh();
+    let versions = ["a:00000001", "c:00000001"];
+    let seek = |engine: &RocksEngine, within_prefix, key: &[u8]| {
+        let options = IterOptions {
+            only_cached: true,
+            within_prefix,
+            ..IterOptions::default()
+        };
+        let mut iter = engine.iter(Cf::Write, options).unwrap();
+        iter.seek(key)
+    };
+    let engine = RocksEngine::open(&path, &tiny()).unwrap();
+    let mut batch = engine.write_batch();
+    for key in versions {
+        batch.put(Cf::Write, key.as_bytes(), b"v");
+    }
+    engine.write(batch, &WriteOptions::default()).unwrap();
+    engine.flush(&[Cf::Write]).unwrap();
+    drop(engine);
+
+    let engine = RocksEngine::open(&path, &tiny()).unwrap();
+    // Brings the index and the filter of the file into memory, but no block.
+    assert_eq!(seek(&engine, true, b"b:00000000"), Ok(false));
+    assert_eq!(seek(&engine, false, b"b:00000000"), Err(Error::NotCached));
+    assert_eq!(seek(&engine, true, b"a:00000000"), Err(Error::NotCached));
 }

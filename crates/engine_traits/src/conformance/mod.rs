@@ -14,6 +14,7 @@ mod crash;
 mod iterators;
 mod model;
 mod points;
+mod prefixes;
 mod snapshots;
 mod upkeep;
 
@@ -24,6 +25,7 @@ pub fn run_all<E: KvEngine>(make: impl Fn() -> E, model_cases: u32) {
     points::run(&make);
     batches::run(&make);
     iterators::run(&make);
+    prefixes::run(&make);
     snapshots::run(&make);
     upkeep::run(&make);
     model::run(&make, model_cases);

@@ -48,15 +48,27 @@ enum Action {
         upper: Option<Vec<u8>>,
         moves: Vec<Move>,
     },
+    /// Seeks of a column family with prefixes, and how many steps after each.
+    IterateVersions(Vec<(Vec<u8>, usize)>),
     Flush(Cf),
     Compact(Cf),
 }
 
+/// Short keys, and versions of user keys that are no beginnings of any other.
 fn key() -> impl Strategy<Value = Vec<u8>> {
-    vec(
+    let short = vec(
         prop_oneof![Just(0_u8), Just(b'a'), Just(b'b'), Just(0xff)],
         0..4,
-    )
+    );
+    prop_oneof![2 => short, 1 => version()]
+}
+
+fn version() -> impl Strategy<Value = Vec<u8>> {
+    (0..4_u8, 0..6_u64).prop_map(|(user, ts)| {
+        let mut key = vec![b'v', user];
+        key.extend_from_slice(&ts.to_be_bytes());
+        key
+    })
 }
 
 fn cf() -> impl Strategy<Value = Cf> {
@@ -104,6 +116,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::DropSnapshot),
         2 => (cf(), key()).prop_map(|(cf, k)| Action::Get(cf, k)),
         6 => iterate,
+        3 => vec((version(), 0..4_usize), 1..8).prop_map(Action::IterateVersions),
         1 => cf().prop_map(Action::Flush),
         1 => cf().prop_map(Action::Compact),
     ]
@@ -167,6 +180,18 @@ fn check<E: KvEngine>(engine: &E, history: &[Action]) {
                     iterate(iter, &model[cf.index()], &opts, moves);
                 }
             }
+            Action::IterateVersions(seeks) => {
+                let opts = IterOptions {
+                    within_prefix: true,
+                    ..IterOptions::default()
+                };
+                let iter = engine.iter(Cf::Write, opts.clone()).unwrap();
+                iterate_versions(iter, &model[Cf::Write.index()], seeks);
+                for (snapshot, model) in &snapshots {
+                    let iter = snapshot.iter(Cf::Write, opts.clone()).unwrap();
+                    iterate_versions(iter, &model[Cf::Write.index()], seeks);
+                }
+            }
             Action::Flush(cf) => engine.flush(&[*cf]).unwrap(),
             Action::Compact(cf) => engine.compact_range(*cf, None, None).unwrap(),
         }
@@ -218,6 +243,22 @@ fn write<E: KvEngine>(engine: &E, model: &mut Model, ops: &[BatchOp]) {
     }
     engine.write(batch, &WriteOptions::default()).unwrap();
     *model = next;
+}
+
+fn iterate_versions(mut iter: impl EngineIterator, map: &Map, seeks: &[(Vec<u8>, usize)]) {
+    for (target, steps) in seeks {
+        let prefix = Cf::Write.prefix(target);
+        let mut expected = map
+            .range(target.clone()..)
+            .take_while(|(key, _)| Cf::Write.prefix(key) == prefix);
+        let mut valid = iter.seek(target).unwrap();
+        for _ in 0..=*steps {
+            let found = iter.valid().then(|| entry(iter.key(), iter.value()));
+            assert_eq!(valid, iter.valid());
+            assert_eq!(found, expected.next().map(|(k, v)| entry(k, v)));
+            valid = iter.next().unwrap();
+        }
+    }
 }
 
 fn iterate(mut iter: impl EngineIterator, map: &Map, opts: &IterOptions, moves: &[Move]) {
