@@ -283,6 +283,19 @@ impl<K: KvEngine> Clients<'_, K> {
         }
     }
 
+    /// Prewrites once, whatever comes of it, and rolls everything back.
+    pub(super) async fn take_back(&self, open: &Open) -> Result<Told, Died> {
+        let keys: BTreeSet<RawKey> = open.txn.writes.keys().cloned().collect();
+        let part: Vec<RawKey> = keys.iter().cloned().collect();
+        let request = self.prewrite_request(open, &part[0], &part);
+        match self.call(Prewrite::try_from(request).unwrap()).await? {
+            Ok(_) | Err(Error::Mvcc(MvccError::WriteConflict { .. })) => {}
+            Err(error) => panic!("prewrite of {:?}: {error}", open.txn),
+        }
+        self.pause(10).await;
+        self.roll_back(open, &keys).await
+    }
+
     /// Commits, or finds that it cannot be.
     pub(super) async fn finish(&self, open: &mut Open) -> Told {
         if open.txn.commit == CommitMode::Pipelined {

@@ -1,7 +1,8 @@
 //! Random histories: many clients, all modes of transactions mixed, on one thread and one seed.
 //!
 //! Clients move money between accounts and append to lists, optimistically and pessimistically, in two phases, in one,
-//! asynchronously and pipelined; some die at some point, and a janitor finishes what they left. Afterwards the fate of every
+//! asynchronously and pipelined; some change their minds, some die at some point, and a janitor finishes what they left.
+//! Afterwards the fate of every
 //! transaction is asked of the store, and [`check`] says whether it explains what was seen. Besides:
 //! 1. who waits for a lock is woken: nobody waits for his full time;
 //! 2. nothing is left: no lock in the engine or in memory, no latch, no waiting request;
@@ -121,10 +122,15 @@ impl<K: KvEngine> History<'_, K> {
         for _ in 0..TXNS {
             self.clients.pause(30).await;
             let mut open = self.open();
-            let body = match self.plan.below(5) {
+            let body = match self.plan.below(6) {
                 0 | 1 => self.transfer(&mut open).await,
                 2 | 3 => self.append(&mut open).await,
-                _ => self.look(&mut open).await,
+                4 => self.look(&mut open).await,
+                _ => {
+                    let changed_mind = self.change_mind().await;
+                    self.txns.borrow_mut().push(changed_mind);
+                    continue;
+                }
             };
             open.txn.told = match body {
                 Ok(()) => self.clients.finish(&mut open).await,
@@ -172,6 +178,24 @@ impl<K: KvEngine> History<'_, K> {
             }
         }
         Ok(())
+    }
+
+    /// Writes what it has not read, and takes it back: unlike after a read, another transaction that holds a key may
+    /// commit below this one's start.
+    async fn change_mind(&self) -> Txn {
+        let mut open = self
+            .clients
+            .begin(LockMode::Optimistic, CommitMode::TwoPhases);
+        for _ in 0..=self.plan.below(3) {
+            let key = match self.plan.chance(1, 2) {
+                true => account(self.plan.below(ACCOUNTS)),
+                false => format!("l{}", self.plan.below(LISTS)).into_bytes(),
+            };
+            open.txn.writes.insert(key, b"nonsense".to_vec());
+        }
+        let told = self.clients.take_back(&open).await;
+        open.txn.told = told.unwrap_or(Told::Nothing);
+        open.txn
     }
 
     /// Reads everything at its start, and writes nothing.
