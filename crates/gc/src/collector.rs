@@ -7,7 +7,9 @@
 //!    written since the last walk, and the least safe point at which something of what it left would be garbage is not
 //!    reached. So a store that nobody uses reads nothing. The first one after a start always does: what was left from
 //!    before the start is collected as well.
-//! 3. A walk takes a quarter of a processor at most, and no more bytes of deletions a second than it may.
+//! 3. A walk takes a quarter of a processor at most, and no more bytes of deletions a second than it may. One that
+//!    removed little is followed by a rest, so that a large store of which a little is written all the time is not
+//!    read all the time: what garbage there is takes little space until then.
 //! 4. What the walk has thinned out is compacted piece by piece, so that its space is given back.
 //!
 //! Everything runs on one thread of its own, which may block.
@@ -20,7 +22,7 @@ use std::time::Duration;
 use concurrency_manager::SafePoint;
 use engine_traits::{Cf, KvEngine};
 use futures::future::{Either, select};
-use runtime::{Runtime, Shutdown};
+use runtime::{Instant, Runtime, Shutdown};
 use txn_types::TimeStamp;
 
 use crate::pass::{Data, Pass, Totals};
@@ -28,6 +30,12 @@ use crate::{Config, metrics};
 
 /// The pause after a step, in times of what it took.
 const PAUSE_SHARE: u32 = 3;
+
+/// A walk is followed by a rest if it removed less than one of so many versions.
+const WORTH_IT: u64 = 10;
+
+/// That rest, in times of what the walk took.
+const REST_SHARE: u32 = 9;
 
 /// The configuration in force; clones share it.
 #[derive(Clone, Debug)]
@@ -91,6 +99,8 @@ struct Left {
     writes: u64,
     next_due: TimeStamp,
     next_expiry: Option<u64>,
+    /// There is no other before this moment.
+    rest_until: Instant,
 }
 
 /// Collects the garbage of one store.
@@ -175,9 +185,10 @@ impl<E: KvEngine> Collector<E> {
         }
         self.left.is_none_or(|left| {
             let now = self.now_secs();
-            left.writes != self.engine.stats().writes
+            let may_have_garbage = left.writes != self.engine.stats().writes
                 || left.next_due <= safe_point
-                || left.next_expiry.is_some_and(|expiry| expiry <= now)
+                || left.next_expiry.is_some_and(|expiry| expiry <= now);
+            may_have_garbage && left.rest_until <= self.runtime.clock.now()
         })
     }
 
@@ -193,6 +204,7 @@ impl<E: KvEngine> Collector<E> {
             writes: self.engine.stats().writes,
             next_due: TimeStamp::max(),
             next_expiry: None,
+            rest_until: begun,
         };
         let mut all = Totals::default();
         for data in self.data.clone() {
@@ -214,7 +226,11 @@ impl<E: KvEngine> Collector<E> {
                 "some entries of the data cannot be read; they and what is older of their keys were kept"
             );
         }
-        let took = self.runtime.clock.now().saturating_duration_since(begun);
+        let now = self.runtime.clock.now();
+        let took = now.saturating_duration_since(begun);
+        if all.removed.saturating_mul(WORTH_IT) < all.versions {
+            left.rest_until = now + took * REST_SHARE;
+        }
         tracing::info!(%safe_point, versions = all.versions, removed = all.removed, ?took, "garbage collected");
         metrics::oldest_garbage(self.region, left.next_due);
         self.collected = safe_point;

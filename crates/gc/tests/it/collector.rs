@@ -11,6 +11,7 @@ use engine_traits::{Cf, KvEngine, Peekable, WriteBatch, WriteOptions};
 use gc::{Collector, Config, Data, Settings};
 use online_config::{ReadableDuration, ReadableSize};
 use runtime::{ShutdownTrigger, Stepper, shutdown_pair};
+use test_case::test_case;
 use txn_types::{TimeStamp, WriteType};
 
 use crate::store::{Record, put, records};
@@ -160,6 +161,33 @@ fn deletions_are_paced_and_the_pace_changes_online() {
     });
     scene.pass_time(Duration::from_secs(10));
     assert_eq!(left(), 20);
+}
+
+/// A walk over `keys` keys, one of which has a version to remove, takes eighteen seconds: those of two deletions of 18 bytes.
+#[test_case(9, 1; "that found a tenth to remove is followed by another at once")]
+#[test_case(30, 2; "that found little is followed by a rest of nine times as long")]
+fn a_walk(keys: u8, expected: usize) {
+    let scene = Scene::new(&Config {
+        batch_keys: 1,
+        max_write_bytes_per_sec: ReadableSize(2),
+        poll_interval: ReadableDuration::secs(1),
+        ..Config::default()
+    });
+    let seconds = |count| (0..count).for_each(|_| scene.pass_time(Duration::from_secs(1)));
+    for key in 0..keys {
+        put(&scene.engine, &version(&[key], 10));
+    }
+    put(&scene.engine, &version(&[0], 20));
+    scene.given.store(20, Ordering::SeqCst);
+    seconds(40);
+    assert_eq!(scene.commits(&[0]), [20]);
+    put(&scene.engine, &version(&[0], 30));
+    scene.given.store(30, Ordering::SeqCst);
+    seconds(40);
+    assert_eq!(scene.commits(&[0]).len(), expected);
+    assert_eq!(scene.safe_point.get(), TimeStamp::new(30), "readers know");
+    seconds(180);
+    assert_eq!(scene.commits(&[0]), [30]);
 }
 
 #[test]
