@@ -8,6 +8,7 @@
 
 mod client;
 mod compare;
+mod interrupt;
 mod lab;
 mod load;
 mod procfs;
@@ -20,6 +21,7 @@ mod target;
 mod window;
 
 pub use compare::{Abba, Repeats};
+pub use interrupt::end_children_when_asked;
 pub use lab::{Lab, Programs, Settings};
 pub use progress::Progress;
 pub use report::{Machine, Report, Saved, table};

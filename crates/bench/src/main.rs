@@ -100,6 +100,7 @@ fn run(flags: Flags) -> anyhow::Result<()> {
         return renew(&flags.out);
     }
     let names = chosen(&flags.only)?;
+    bench::end_children_when_asked().context("catch signals")?;
     let machine = Machine::look();
     let progress = Progress::of_stderr();
     if machine.load_before > 0.5 {

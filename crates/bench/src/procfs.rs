@@ -23,6 +23,26 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
+/// The processes that a process has started and that have not been waited for.
+pub(crate) fn children(parent: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        // One may end while we look.
+        fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| parent_of(&stat) == Some(parent))
+    })
+    .collect()
+}
+
+/// Field 4, counted as above.
+fn parent_of(stat: &str) -> Option<u32> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(1)?.parse().ok()
+}
+
 fn value_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let found = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(found.trim())
@@ -75,10 +95,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processor_time_is_found_behind_any_name() {
+    fn fields_are_found_behind_any_name() {
         let stat = "12 (a) b (c) S 1 1 1 0 -1 4194304 100 0 0 0 250 50 7 8 20 0 1 0 5 6 7";
         assert_eq!(cpu_ticks(stat), Some(300));
         assert_eq!(cpu_ticks("12 (a) S 1"), None);
+        assert_eq!(parent_of(stat), Some(1));
+        assert_eq!(parent_of("12 (a) S"), None);
     }
 
     #[test]

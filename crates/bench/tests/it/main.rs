@@ -1,5 +1,6 @@
-//! The public API: the report as a golden file, and every driver of our server for a moment.
+//! The public API: the report as a golden file, its end on request, and every driver of our server for a moment.
 
+mod interrupt;
 mod report;
 mod smoke;
 
