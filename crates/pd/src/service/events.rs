@@ -8,8 +8,9 @@ use crate::cluster::Cluster;
 use crate::etcd::{EventBatch, Interest};
 use crate::{Error, Result};
 
-/// Bytes of events that are read at once.
-const ROUND_BYTES: usize = 1 << 20;
+/// Bytes of events that a stream reads at once. A client that does not read keeps them in memory several times: as
+/// events, as a message, in gRPC's buffers; and it may have a thousand streams.
+pub(super) const ROUND_BYTES: usize = 64 << 10;
 
 /// A position in history. Nothing is queued: it reads on when its stream is ready for more.
 pub(super) struct Follower {

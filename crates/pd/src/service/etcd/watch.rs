@@ -15,6 +15,7 @@ use kvproto::etcdserverpb::{
 };
 use kvproto::mvccpb::Event;
 
+use super::super::events::ROUND_BYTES;
 use super::super::streams::malformed;
 use super::super::{Service, Shared};
 use super::status_of;
@@ -28,8 +29,6 @@ const NO_WATCHER: i64 = -1;
 const WATCHERS_MAX: usize = 10_000;
 /// Bytes of the keys of all watchers of one stream.
 const INTEREST_BYTES_MAX: usize = 16 << 20;
-/// Bytes of events that are read at once, for all watchers of a stream together.
-const ROUND_BYTES: usize = 1 << 20;
 /// A response is cut here when the watcher can put the pieces together.
 const FRAGMENT_BYTES: usize = 2 << 20;
 /// How often a watcher that wants to hears how far it is, when it hears nothing else.
