@@ -22,6 +22,16 @@ use crate::settings::{Flags, Settings};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Small when idle, like `tikv-server`: freed memory goes back to the system after two seconds, by a thread of
+/// jemalloc's own. Without it nothing goes back until somebody allocates again.
+// SAFETY: jemalloc declares this name, weakly, as a `const char *` that the program may define; nobody else does. It
+// reads a C string under it at its start and never writes: the bytes are static and end with a zero, and a reference to
+// an array is a thin pointer to its first byte.
+#[allow(unsafe_code, non_upper_case_globals)]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static malloc_conf: &[u8; 70] =
+    b"background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0,narenas:4\0";
+
 fn main() {
     let status = match run(Flags::parse()) {
         Ok(()) => 0,
