@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::process::{ask, run};
 use crate::setup::Machine;
+use crate::test::WITH_FAIL_POINTS;
 
 /// The version of cargo-deny that CI installs.
 const CARGO_DENY: &str = "0.20.2";
@@ -24,6 +25,7 @@ pub(crate) fn lint(machine: &Machine, deny: Deny) -> anyhow::Result<()> {
     run(machine
         .cargo()
         .args(["clippy", "--workspace", "--all-targets"])
+        .args(WITH_FAIL_POINTS)
         .args(["--", "--deny", "warnings"]))?;
     let tools = machine.target_directory().join("tools");
     match (find_deny(&tools), deny) {

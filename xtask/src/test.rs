@@ -38,6 +38,7 @@ fn run(machine: &Machine, selection: &Selection, vars: &[(&str, &str)]) -> anyho
     select(&mut command, selection);
     command.envs(vars.iter().copied());
     if selection.packages.is_empty() {
+        command.args(["--", "--skip", FAIL_POINT_TESTS]);
         // The servers were built a moment ago; the tests that start them need not look again.
         command.env(
             "TIKV_TEST_BINARIES",
@@ -61,39 +62,37 @@ fn built_example(machine: &Machine, name: &str) -> Command {
     Command::new(machine.target_directory().join("debug/examples").join(name))
 }
 
-/// Crates whose tests switch fail points on.
-const WITH_FAIL_POINTS: [&str; 2] = ["kv", "storage"];
+/// How everything is built: with the fail points that some tests switch on.
+pub(crate) const WITH_FAIL_POINTS: [&str; 2] = [
+    "--features",
+    "bench/failpoints,kv/failpoints,storage/failpoints",
+];
 
-/// A fail point acts on every thread of a process, so these tests run without the others; they
-/// stand in modules called `failpoints`.
+/// A fail point acts on every thread of a process, so these tests run without the others; they stand in modules
+/// called like this.
+const FAIL_POINT_TESTS: &str = "failpoints::";
+
+/// Everything is selected here as well, though most of it has no such tests: see [`build`].
 fn fail_point_tests(mut command: Command) -> Command {
     command.args(["test", "--no-fail-fast", "--test", "it"]);
-    for package in WITH_FAIL_POINTS {
-        command.args(["--package", package]);
-        command.args(["--features", &format!("{package}/failpoints")]);
-    }
-    command.args(["--", "failpoints::", "--test-threads", "1"]);
+    select(&mut command, &Selection::default());
+    command.args(["--", FAIL_POINT_TESTS, "--test-threads", "1"]);
     command
 }
 
 /// Everything, in one cargo command: cargo unites the features of what it builds together, so a
-/// second command with another selection would compile shared dependencies a second time.
+/// second command with another selection would compile shared dependencies a second time. (That of the fail points
+/// did: RocksDB, because of a feature of a crate that its build script uses.)
 pub(crate) fn build(machine: &Machine) -> anyhow::Result<()> {
     let mut command = machine.cargo();
-    command.args([
-        "build",
-        "--workspace",
-        "--lib",
-        "--bins",
-        "--tests",
-        "--examples",
-    ]);
+    command.args(["build", "--lib", "--bins", "--tests", "--examples"]);
+    select(&mut command, &Selection::default());
     process::run(&mut command)
 }
 
 fn select(command: &mut Command, selection: &Selection) {
     if selection.packages.is_empty() {
-        command.arg("--workspace");
+        command.arg("--workspace").args(WITH_FAIL_POINTS);
     }
     for package in &selection.packages {
         command.args(["--package", package]);
@@ -117,7 +116,10 @@ mod tests {
 
     #[test]
     fn nothing_said_means_everything() {
-        assert_eq!(shown(None, &[]), "cargo --workspace");
+        assert_eq!(
+            shown(None, &[]),
+            "cargo --workspace --features bench/failpoints,kv/failpoints,storage/failpoints"
+        );
         assert_eq!(
             shown(Some("latch"), &["storage"]),
             "cargo --package storage latch"
@@ -128,8 +130,8 @@ mod tests {
     fn fail_points_run_alone() {
         assert_eq!(
             process::show(&fail_point_tests(Command::new("cargo"))),
-            "cargo test --no-fail-fast --test it --package kv --features kv/failpoints \
-             --package storage --features storage/failpoints -- failpoints:: --test-threads 1"
+            "cargo test --no-fail-fast --test it --workspace \
+             --features bench/failpoints,kv/failpoints,storage/failpoints -- failpoints:: --test-threads 1"
         );
     }
 }
