@@ -164,7 +164,8 @@ pub struct ServerConfig {
     /// The longest message that is sent.
     pub max_grpc_send_msg_len: ReadableSize,
     /// The longest message that is accepted; a longer one gets `RESOURCE_EXHAUSTED`. It must hold
-    /// the largest write, `storage.max-write-size`.
+    /// the largest write, `storage.max-write-size`. gRPC refuses a message when it has received it, so one client
+    /// can make it take as much as `grpc-memory-pool-quota` allows.
     pub max_grpc_recv_msg_len: ReadableSize,
     /// How long a stop waits for requests in progress before it cuts them off.
     pub graceful_shutdown_timeout: ReadableDuration,
