@@ -54,6 +54,11 @@ impl PdServer {
         resources::resident_bytes(self.process.pid())
     }
 
+    /// Waits until it has given back what is more than this; fails when it does not within half a minute.
+    pub async fn until_resident_below(&self, bytes_max: u64) -> anyhow::Result<()> {
+        resources::until_resident_below(self.process.pid(), bytes_max).await
+    }
+
     /// The most memory that it has occupied since its start.
     pub fn peak_resident_bytes(&self) -> anyhow::Result<u64> {
         resources::peak_resident_bytes(self.process.pid())

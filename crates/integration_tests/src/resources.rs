@@ -3,8 +3,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use tokio::time::{Instant, interval};
+
+/// Memory that nobody needs is given back within seconds; on a busy machine they are longer.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(30);
 
 /// Memory of a process that is resident now.
 pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
@@ -14,6 +19,26 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
 /// The most memory of a process that was ever resident.
 pub fn peak_resident_bytes(pid: u32) -> anyhow::Result<u64> {
     status_bytes(pid, "VmHWM")
+}
+
+/// Waits until so much of a process is resident, or less. An answer comes before the end of its call, that of a
+/// connection later still, and the allocator waits before it gives anything back.
+pub(crate) async fn until_resident_below(pid: u32, bytes_max: u64) -> anyhow::Result<()> {
+    let patience = Instant::now() + GIVEN_BACK_WITHIN;
+    let mut ticks = interval(Duration::from_millis(20));
+    loop {
+        ticks.tick().await;
+        let bytes = resident_bytes(pid)?;
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < patience,
+            "{} MiB are still resident, allowed are {} MiB",
+            bytes >> 20,
+            bytes_max >> 20
+        );
+    }
 }
 
 fn status_bytes(pid: u32, name: &str) -> anyhow::Result<u64> {

@@ -28,7 +28,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 // reads a C string under it at its start and never writes: the bytes are static and end with a zero, and a reference to
 // an array is a thin pointer to its first byte.
 #[allow(unsafe_code, non_upper_case_globals)]
-#[unsafe(export_name = "_rjem_malloc_conf")]
+#[cfg_attr(not(target_vendor = "apple"), unsafe(export_name = "malloc_conf"))]
+#[cfg_attr(target_vendor = "apple", unsafe(export_name = "_rjem_malloc_conf"))]
 pub static malloc_conf: &[u8; 70] =
     b"background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0,narenas:4\0";
 

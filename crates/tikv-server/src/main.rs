@@ -19,14 +19,15 @@ use crate::flags::Flags;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Small when idle: freed memory goes back to the system after two seconds, by a thread of
+/// Small when idle, C and C++ included, for which jemalloc is `malloc` (docs/adr/0012): freed memory goes back to the system after two seconds, by a thread of
 /// jemalloc's own; few arenas, because a server with few threads needs no more. The heap can be
 /// profiled, but is not until somebody asks (`heap`).
 // SAFETY: jemalloc declares this name, weakly, as a `const char *` that the program may define; nobody else does. It
 // reads a C string under it at its start and never writes: the bytes are static and end with a zero, and a reference to
 // an array is a thin pointer to its first byte.
 #[allow(unsafe_code, non_upper_case_globals)]
-#[unsafe(export_name = "_rjem_malloc_conf")]
+#[cfg_attr(not(target_vendor = "apple"), unsafe(export_name = "malloc_conf"))]
+#[cfg_attr(target_vendor = "apple", unsafe(export_name = "_rjem_malloc_conf"))]
 pub static malloc_conf: &[u8; 110] =
     b"background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0,narenas:4,\
 tcache:true,prof:true,prof_active:false\0";

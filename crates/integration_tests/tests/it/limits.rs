@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::{SinkExt as _, TryStreamExt as _};
-use grpcio::{ChannelBuilder, EnvBuilder};
+use grpcio::{ChannelBuilder, EnvBuilder, RpcStatusCode};
 use integration_tests::{TikvServer, allocated_bytes};
 use kvproto::kvrpcpb::{BatchGetRequest, RawBatchGetRequest, RawGetRequest};
 use kvproto::tikvpb::TikvClient;
@@ -144,7 +144,6 @@ async fn a_million_keys_take_bounded_memory() {
 
 #[tokio::test]
 async fn messages_of_many_parts_take_bounded_memory() {
-    let measured = Measured::start().await;
     for (path, part) in [
         // Empty mutations, keys, pairs, requests of a batch; fields that nobody knows.
         ("/tikvpb.Tikv/KvPrewrite", &[0x12, 0x00][..]),
@@ -154,12 +153,14 @@ async fn messages_of_many_parts_take_bounded_memory() {
         ("/tikvpb.Tikv/RawGet", &[0xf8, 0x3f, 0x00]),
         ("/tikvpb.Tikv/RawGet", &[0xf3, 0x3f]),
     ] {
+        // A server of its own for each: what another has left would be counted.
+        let measured = Measured::start().await;
         let bomb = part.repeat((15 << 20) / part.len());
         let refused = measured.wire.send_bytes(path, bomb).await;
         assert!(refused.is_err(), "{path} took {part:02x?}");
         measured.check(path);
+        measured.end().await;
     }
-    measured.end().await;
 }
 
 #[tokio::test]
@@ -186,5 +187,26 @@ async fn ten_thousand_streams_take_bounded_memory() {
         assert!(responses.unwrap().is_empty());
     }
     measured.check("ten thousand streams");
+    measured.end().await;
+}
+
+#[tokio::test]
+async fn what_a_message_beyond_the_limit_took_is_given_back() {
+    const MESSAGE: usize = 200 << 20;
+    const LEFT: u64 = 32 << 20;
+    let measured = Measured::start().await;
+    let sent = measured
+        .wire
+        .send_bytes("/tikvpb.Tikv/RawPut", vec![0; MESSAGE]);
+    let served = async {
+        let neighbour = Wire::connect(&measured.server).await;
+        neighbour.try_with::<RawGetRequest>(|_| {}).await
+    };
+    let (refused, served) = tokio::join!(sent, served);
+    let code = refused.unwrap_err().code();
+    assert_eq!(code, RpcStatusCode::RESOURCE_EXHAUSTED);
+    assert!(matches!(served, Outcome::Done(_)), "{served:?}");
+    let allowed = measured.before + LEFT;
+    measured.server.until_resident_below(allowed).await.unwrap();
     measured.end().await;
 }

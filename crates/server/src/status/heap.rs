@@ -46,7 +46,7 @@ fn failed(error: String) -> Response {
         StatusCode::NOT_IMPLEMENTED,
         format!(
             "heap profiling is not possible: {error}; it needs the allocator's option prof:true, \
-             which is the default unless the variable _RJEM_MALLOC_CONF says otherwise"
+             which is the default unless the variable MALLOC_CONF says otherwise"
         ),
     )
 }
